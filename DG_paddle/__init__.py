@@ -1,0 +1,1 @@
+"""DiscoGAN in Paddle: the port side of the built-in pair."""

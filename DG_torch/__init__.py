@@ -1,0 +1,1 @@
+"""DiscoGAN in Torch: the reference side of the built-in pair."""

@@ -1,0 +1,45 @@
+# `make demo` and `make test` need Python 3.10-3.13, make and git, and set up everything else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-slow test-all lint format bench clean
+
+demo: $(READY)
+	$(BIN)/dgtool init-weights --out weights
+	$(BIN)/dgtool convert weights/discogan.pth weights/discogan.pdparams --force
+	$(BIN)/dgtool grad-diff --iter 1 --top 5 --weights weights/discogan.pth --no-oracle
+	$(BIN)/dgtool check-bp --iters 5 --weights weights/discogan.pth
+
+test: $(READY)
+	$(BIN)/pytest -n auto -m "not slow" --cov --cov-report=
+
+test-slow: $(READY)
+	$(BIN)/pytest -m slow --cov --cov-append --cov-report=
+
+test-all: test test-slow
+	$(BIN)/coverage report --fail-under=95
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python benchmarks/check_bp.py
+	$(BIN)/python benchmarks/start_up.py
+
+clean:
+	rm -rf $(VENV) dgtool-run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+
+# PIP_FLAGS is for whoever has a package index with a CPU build of torch, which is far smaller.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[torch,paddle,dev]'
+	touch $@

@@ -1,0 +1,1 @@
+"""The command line. Importing it imports neither a framework nor numpy."""

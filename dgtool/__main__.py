@@ -1,0 +1,5 @@
+"""``python -m dgtool``."""
+
+from dgtool.cli import main
+
+main()

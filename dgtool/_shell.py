@@ -1,0 +1,73 @@
+"""What every command does with the shell: errors, exit codes, consoles, progress."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from parity.record import Role
+
+__all__ = ["errors_to_exit_codes", "output_console", "print_json", "side_progress"]
+
+_PLAIN_WIDTH = 160
+
+
+@contextmanager
+def errors_to_exit_codes() -> Iterator[None]:
+    """Turn the packages' own errors into one message and an exit code."""
+    from converter import ConverterError
+    from parity import ParityError
+
+    try:
+        yield
+    except (ConverterError, ParityError) as error:
+        typer.echo(f"dgtool: {error}", err=True)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        typer.echo("dgtool: interrupted; nothing was left half written", err=True)
+        raise typer.Exit(130) from error
+    except OSError as error:
+        typer.echo(f"dgtool: {error}", err=True)
+        raise typer.Exit(3) from error
+
+
+def output_console(quiet: bool = False) -> Console:
+    """Open a console on standard output: plain, and wide enough for the tables, if that is no terminal."""
+    from rich.console import Console
+
+    console = Console(quiet=quiet, highlight=False)
+    return console if console.is_terminal else Console(quiet=quiet, highlight=False, width=_PLAIN_WIDTH)
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON document, and nothing else, on standard output."""
+    typer.echo(json.dumps(content, indent=2, allow_nan=False))
+
+
+@contextmanager
+def side_progress(
+    totals: dict[str, int], iters: int, quiet: bool
+) -> Iterator[Callable[[Role, int, int], None]]:
+    """Show a bar for each side on standard error while the workers run; nothing where that is no terminal.
+
+    ``totals`` are the iterations of all runs by the side's label, in the order reference, port.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, quiet=quiet)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks = [bars.add_task(label, total=total) for label, total in totals.items()]
+
+        def advance(role: Role, run: int, iteration: int) -> None:
+            bars.update(tasks[0 if role == "reference" else 1], completed=run * iters + iteration + 1)
+
+        yield advance

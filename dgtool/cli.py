@@ -1,0 +1,53 @@
+"""The ``dgtool`` command: its subcommands and what they share with the shell.
+
+Exit codes: 0 pass, 1 mismatch or bad file, 2 usage, 3 could not run, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+import typer
+
+from dgtool.check_bp import check_bp
+from dgtool.compare import compare
+from dgtool.convert import convert
+from dgtool.grad_diff import grad_diff
+from dgtool.init_weights import init_weights
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="dgtool",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Convert PyTorch weights to PaddlePaddle and show that a port computes what its original does.",
+    epilog="Exit codes: 0 pass, 1 mismatch or bad file, 2 usage, 3 could not run, 130 interrupted.",
+)
+for _command in (init_weights, convert, check_bp, grad_diff, compare):
+    app.command(name=_command.__name__.replace("_", "-"))(_command)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"dgtool {installed('dgtool')}")
+        raise typer.Exit
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    """Run the command line; a termination request unwinds as an interruption does."""
+    signal.signal(signal.SIGTERM, _terminate)
+    app()

@@ -1,0 +1,185 @@
+"""The check: record both sides at once, compare as they go, and keep what is worth keeping."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity import reprod
+from parity.compare import Comparison
+from parity.errors import UsageError
+from parity.judge import Row
+from parity.pair import Array, Implementation, Pair
+from parity.record import ROLES, Event, Job, Role, Run, Workers, spool_folder
+from parity.result import RESULT_FILE, Loss, Result
+from parity.trace import TraceWriter
+from parity.weights import matched_weights
+
+__all__ = ["Progress", "check"]
+
+Progress = Callable[[Role, int, int], None]
+"""Called with a side, a run's number and the iteration that the side has finished."""
+
+_KEPT_BYTES = 128 << 20
+"""How much of what differs is kept on disk, both sides and all runs together."""
+
+
+def check(
+    pair: Pair,
+    options: Mapping[str, Any],
+    runs: Sequence[Run],
+    out: Path,
+    *,
+    weights: Path | None = None,
+    threads: int = 1,
+    keep: Sequence[str] = (),
+    progress: Progress = lambda role, run, iteration: None,
+) -> Result:
+    """Run both sides of ``pair`` from the same weights and data, and compare everything they record.
+
+    ``options`` are the pair's own, completed by `Pair.options`. Each of ``runs`` starts from the
+    initial weights. ``weights`` is a checkpoint of either framework (the pair's seeded weights if
+    None). ``keep`` names tensors (globs on ``network.name``) whose values stay in the traces beside
+    those that differ.
+
+    Writes into the folder ``out``: ``check.json``, a trace for each run and side, and reprod_log's
+    files for the first run. ``out`` is replaced as a whole when the check ends, or left alone when
+    it does not. Raises `UsageError` if ``out`` is something else's folder, `WorkerFailed` if a side
+    cannot be run, `ComparisonError` if the sides do not record the same things, and the converter's
+    errors for weights that do not fit.
+    """
+    with _replaced_folder(out) as folder, spool_folder() as spool:
+        files = matched_weights(pair, options, weights, spool)
+        batches = _write_batches(pair, options, max(run.iters for run in runs), spool)
+
+        def job(side: Implementation) -> Job:
+            return Job(side, options, files[side.framework], batches, runs, threads)
+
+        with Workers(job(pair.reference), job(pair.port), spool, progress) as workers:
+            session = _Session(pair, options, runs, folder, keep)
+            for event in workers.events():
+                session.take(event)
+            session.finish(workers)
+            workers.finish()
+        session.result.save(folder)
+    return session.result
+
+
+class _Session:
+    """What a check accumulates: the result, and the traces being written."""
+
+    def __init__(
+        self, pair: Pair, options: Mapping[str, Any], runs: Sequence[Run], folder: Path, keep: Sequence[str]
+    ) -> None:
+        self._folder = folder
+        self._keep = keep
+        self._frameworks = pair.reference.framework, pair.port.framework
+        dtypes = tuple(run.dtype for run in runs)
+        self.result = Result(pair.name, options, {}, dtypes, runs[0].iters)
+        self._comparisons = [Comparison(dtype, self._frameworks) for dtype in dtypes]
+        self._traces = [
+            tuple(
+                TraceWriter(folder / dtype / role, framework, dtype, options)
+                for role, framework in zip(ROLES, self._frameworks, strict=True)
+            )
+            for dtype in dtypes
+        ]
+        self._networks: list[tuple[Any, Any]] = [({}, {})] * len(runs)
+
+    def take(self, event: Event) -> None:
+        """Compare one event and record it."""
+        comparison, traces = self._comparisons[event.run], self._traces[event.run]
+        messages = (event.reference, event.port)
+        if event.kind == "ready":
+            self._networks[event.run] = (event.reference["networks"], event.port["networks"])
+            rows = list(comparison.ready(*self._networks[event.run]))
+            self.result.shared_hyperparameters = event.reference["shared_hyperparameters"]
+        elif event.kind == "losses":
+            iteration = event.reference["iteration"]
+            rows = list(comparison.losses(iteration, *messages))
+            self._add_losses(comparison.dtype, iteration, *(message["values"] for message in messages))
+            for trace, message in zip(traces, messages, strict=True):
+                trace.losses(message)
+        elif event.kind == "unit":
+            rows = list(comparison.unit(*messages, event.tensors))
+            self._record_unit(event, comparison, rows)
+        else:
+            rows = []
+        self.result.rows += rows
+
+    def _add_losses(
+        self, dtype: str, iteration: int, reference: Mapping[str, float], port: Mapping[str, float]
+    ) -> None:
+        for name in (name for name in reference if name in port):
+            self.result.losses.append(Loss(dtype, iteration, name, reference[name], port[name]))
+
+    def _record_unit(self, event: Event, comparison: Comparison, rows: Sequence[Row]) -> None:
+        network = event.reference["network"]
+        traces = self._traces[event.run]
+        spent = sum(trace.kept_bytes for pair in self._traces for trace in pair)
+        kept: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
+        for row in rows:
+            wanted = any(fnmatchcase(row.label, pattern) for pattern in self._keep)
+            if not wanted and (row.good or spent > _KEPT_BYTES):
+                continue
+            parameter, slash, slot = row.name.partition("/")
+            match = comparison.alignments[network].matches.get(parameter)
+            names = (row.name, f"{match.port}{slash}{slot}" if match else row.name)
+            for side, name, arrays in zip(kept, names, event.tensors, strict=True):
+                if name in arrays:
+                    side[name] = arrays[name]
+                    spent += arrays[name].nbytes
+        for trace, message, arrays in zip(traces, (event.reference, event.port), kept, strict=True):
+            trace.unit(message, arrays)
+
+    def finish(self, workers: Workers) -> None:
+        """Write what remains: the traces' descriptions and reprod_log's files of the first run."""
+        self.result.environments = {role: workers.environments[role] for role in ROLES}
+        for pair, networks in zip(self._traces, self._networks, strict=True):
+            for role, trace, described in zip(ROLES, pair, networks, strict=True):
+                trace.describe(workers.environments[role], described)
+                trace.close()
+        if set(self._frameworks) == {"torch", "paddle"}:
+            paths = []
+            for role, framework in zip(ROLES, self._frameworks, strict=True):
+                paths.append(self._folder / f"bp_{framework}.npy")
+                reprod.write(paths[-1], reprod.loss_log(self._losses_of(role), self.result.dtypes[0]))
+            workers.write_reprod_log(paths[0], paths[1], self._folder / "bp_align_diff.log")
+
+    def _losses_of(self, role: Role) -> dict[int, dict[str, float]]:
+        values: dict[int, dict[str, float]] = {}
+        for loss in self.result.losses:
+            if loss.dtype == self.result.dtypes[0]:
+                values.setdefault(loss.iteration, {})[loss.name] = getattr(loss, role)
+        return values
+
+
+def _write_batches(pair: Pair, options: Mapping[str, Any], iters: int, folder: Path) -> list[Path]:
+    paths = [folder / f"batch-{iteration:04}.npz" for iteration in range(iters)]
+    for iteration, path in enumerate(paths):
+        np.savez(path, **pair.batch(options, iteration))  # type: ignore[arg-type]  # names are no flags
+    return paths
+
+
+@contextmanager
+def _replaced_folder(out: Path) -> Iterator[Path]:
+    """Give an empty folder that takes the place of ``out`` when the block ends well.
+
+    Raises `UsageError` rather than replace a folder that no check has written.
+    """
+    if out.exists() and not (out.is_dir() and ((out / RESULT_FILE).is_file() or not any(out.iterdir()))):
+        raise UsageError(f"{out} exists and is not the result of a check; choose another --out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.partial.", dir=out.parent) as name:
+        fresh = Path(name) / "run"
+        fresh.mkdir()
+        yield fresh
+        if out.exists():
+            out.rename(Path(name) / "replaced")
+        fresh.rename(out)

@@ -1,0 +1,125 @@
+"""Comparing what was recorded elsewhere: two reprod_log files, or two traces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from parity import reprod
+from parity.compare import Comparison
+from parity.errors import ComparisonError, UsageError
+from parity.judge import Row, Status
+from parity.metrics import measure
+from parity.pair import Array
+from parity.trace import Trace
+
+__all__ = ["DEFAULT_TOLERANCES", "compare_files"]
+
+DEFAULT_TOLERANCES: dict[str, tuple[float, float]] = {
+    "float64": (1e-7, 1e-7),
+    "float32": (1.3e-6, 1e-5),
+    "float16": (1e-3, 1e-5),
+}
+"""Relative and absolute tolerance by dtype: those of ``torch.testing.assert_close``."""
+
+
+def compare_files(
+    reference: Path, port: Path, *, rtol: float | None = None, atol: float | None = None
+) -> list[Row]:
+    """Compare two traces (folders) or two reprod_log files, importing no framework.
+
+    Logs are judged element by element, ``|port - reference| <= atol + rtol |reference|``, with the
+    defaults of `DEFAULT_TOLERANCES`; traces as a check judges them. Raises `UsageError` for paths
+    that do not go together and `TraceError` for files that are not what they should be.
+    """
+    for path in (reference, port):
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+    if reference.is_dir() and port.is_dir():
+        if rtol is not None or atol is not None:
+            raise UsageError(
+                "traces are judged by their own limits; --rtol and --atol are for reprod_log files"
+            )
+        return list(_compare_traces(Trace.open(reference), Trace.open(port)))
+    if reference.is_dir() or port.is_dir():
+        raise UsageError("compare two traces (folders) or two reprod_log files, not one of each")
+    return list(_compare_logs(reprod.read(reference), reprod.read(port), rtol, atol))
+
+
+def _compare_traces(reference: Trace, port: Trace) -> Iterator[Row]:
+    if reference.dtype != port.dtype:
+        raise ComparisonError(f"the traces' dtypes differ: {reference.dtype} and {port.dtype}")
+    if reference.networks.keys() != port.networks.keys():
+        raise ComparisonError(
+            f"the traces' networks differ: {', '.join(reference.networks)} and {', '.join(port.networks)}"
+        )
+    comparison = Comparison(reference.dtype, (reference.framework, port.framework))
+    yield from comparison.ready(reference.networks, port.networks)
+    losses = {entry["iteration"]: entry for entry in reference.losses}
+    port_losses = {entry["iteration"]: entry for entry in port.losses}
+    silent: dict[str, dict[str, float]] = {"values": {}, "batch_norm": {}}
+    keys = sorted({*reference.units, *port.units}, key=lambda key: key[0])
+    for iteration in sorted({-1, *losses, *port_losses, *(key[0] for key in keys)}):
+        if iteration >= 0:
+            sides = (losses.get(iteration, silent), port_losses.get(iteration, silent))
+            yield from comparison.losses(iteration, *sides)
+        for key in (key for key in keys if key[0] == iteration):
+            if key not in reference.units or key not in port.units:
+                raise ComparisonError(f"only one trace has the {key[1]} of {key[2]} in iteration {iteration}")
+            arrays = reference.arrays(key), port.arrays(key)
+            yield from comparison.unit(reference.units[key], port.units[key], arrays)
+
+
+def _compare_logs(
+    reference: Mapping[str, Array], port: Mapping[str, Array], rtol: float | None, atol: float | None
+) -> Iterator[Row]:
+    for name in [*reference, *(extra for extra in port if extra not in reference)]:
+        if name not in port:
+            yield _unmatched(name, "missing", "the port's log has no such entry")
+        elif name not in reference:
+            yield _unmatched(name, "unexpected", "only the port's log has it")
+        else:
+            yield _compare_entry(name, reference[name], port[name], rtol, atol)
+
+
+def _unmatched(name: str, status: Status, note: str) -> Row:
+    return Row("", 0, "loss", "", name, status, math.nan, math.nan, note)
+
+
+def _compare_entry(name: str, expected: Array, actual: Array, rtol: float | None, atol: float | None) -> Row:
+    note = ""
+    if {expected.shape, actual.shape} == {(), (1,)}:
+        # Paddle before 2.5 gave losses the shape (1,); the value is the same, and the case is named.
+        note = f"shapes {list(expected.shape)} and {list(actual.shape)} taken as one value"
+        expected, actual = expected.reshape(()), actual.reshape(())
+    dtype = min((expected.dtype, actual.dtype), key=lambda each: each.itemsize).name
+    if expected.dtype != actual.dtype:
+        note = "; ".join(filter(None, (note, f"dtypes {expected.dtype} and {actual.dtype}")))
+    defaults = DEFAULT_TOLERANCES.get(dtype, (0.0, 0.0))
+    relative, absolute = (
+        given if given is not None else default for given, default in zip((rtol, atol), defaults, strict=True)
+    )
+    try:
+        metrics = measure(expected, actual)
+    except ComparisonError as error:
+        return _unmatched(name, "differs", str(error))
+    if not metrics.finite:
+        note = (
+            f"{metrics.reference_nonfinite} NaN or Inf in the reference, {metrics.port_nonfinite} in the port"
+        )
+        return Row(dtype, 0, "loss", "", name, "differs", math.nan, absolute, note, metrics)
+    # The element that exceeds its own allowance most decides, and its excess is what is reported.
+    difference = abs(actual.astype(float) - expected.astype(float))
+    excess = difference - relative * abs(expected.astype(float))
+    needed = max(0.0, float(excess.max()))
+    status: Status = "equal" if metrics.max_abs == 0.0 else "rounding" if needed <= absolute else "differs"
+    if status == "differs":
+        note = "; ".join(filter(None, (note, f"--atol {_rounded_up(needed):.3g} would have let it pass")))
+    return Row(dtype, 0, "loss", "", name, status, needed, absolute, note, metrics)
+
+
+def _rounded_up(value: float) -> float:
+    """Round a positive number up to three significant digits."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return math.ceil(value / unit) * unit

@@ -1,0 +1,1 @@
+"""Thin adapters to the frameworks: the same functions in each, used inside worker processes only."""

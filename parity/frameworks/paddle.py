@@ -1,0 +1,138 @@
+"""What the recorder needs of Paddle. Imported in Paddle's own worker process only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from parity.errors import CouldNotRun
+from parity.pair import Array
+
+__all__ = [
+    "environment",
+    "gradients",
+    "layer_types",
+    "load",
+    "optimizer_state",
+    "prepare",
+    "scalar",
+    "share_hyperparameters",
+    "state",
+    "tensor",
+    "watch_batch_norm",
+]
+
+_SLOTS = {"moment1": "exp_avg", "moment2": "exp_avg_sq", "velocity": "momentum_buffer"}
+"""Torch's names for what Paddle's optimizers keep beside a parameter."""
+_POWERS = {"beta1_pow_acc": "_beta1", "beta2_pow_acc": "_beta2"}
+
+
+def prepare(dtype: str, threads: int) -> None:
+    """Make ``dtype`` the default of every layer and tensor built from here on."""
+    paddle.set_device("cpu")
+    paddle.set_default_dtype(dtype)
+
+
+def environment() -> dict[str, Any]:
+    """Describe the framework as it runs here. (The thread count is set by the environment.)"""
+    return {"framework": "paddle", "version": str(paddle.__version__)}
+
+
+def tensor(array: Array) -> paddle.Tensor:
+    """Make a tensor; floating-point arrays take the default dtype, others keep theirs."""
+    return paddle.to_tensor(array.astype(paddle.get_default_dtype()) if array.dtype.kind == "f" else array)
+
+
+def scalar(value: paddle.Tensor) -> float:
+    """Read a loss."""
+    return float(value.item())
+
+
+def load(networks: Mapping[str, nn.Layer], path: Path) -> None:
+    """Load a nested checkpoint strictly; values are cast to the parameters' dtype.
+
+    ``set_state_dict`` skips what does not fit and only warns, so names and shapes are checked first.
+    Raises `CouldNotRun` naming every tensor that is missing, unexpected or of another shape.
+    """
+    checkpoint = paddle.load(str(path), return_numpy=True)
+    for name, network in networks.items():
+        expected, given = network.state_dict(), checkpoint[name]
+        problems = [f"{key} is missing" for key in expected if key not in given]
+        problems += [f"{key} is unexpected" for key in given if key not in expected]
+        problems += [
+            f"{key} has shape {list(given[key].shape)}, the layer {list(expected[key].shape)}"
+            for key in expected
+            if key in given and list(given[key].shape) != list(expected[key].shape)
+        ]
+        if problems:
+            raise CouldNotRun(f"the weights do not fit {name}: {'; '.join(problems)}")
+        network.set_state_dict({key: _cast(value, expected[key]) for key, value in given.items()})
+
+
+def _cast(value: Array, target: paddle.Tensor) -> Array:
+    return value.astype(str(target.dtype).removeprefix("paddle.")) if value.dtype.kind == "f" else value
+
+
+def layer_types(network: nn.Layer) -> dict[str, str]:
+    """Return the class name of every layer by its path."""
+    return {path: type(layer).__name__ for path, layer in network.named_sublayers(include_self=True)}
+
+
+def state(network: nn.Layer) -> tuple[dict[str, Array], list[str]]:
+    """Return the state dict as arrays and the names of its buffers.
+
+    BatchNorm's statistics are parameters to Paddle, but ones that no optimizer trains.
+    """
+    entries = network.state_dict()
+    arrays = {name: value.numpy() for name, value in entries.items()}
+    return arrays, [name for name, value in entries.items() if value.stop_gradient]
+
+
+def gradients(network: nn.Layer) -> dict[str, Array | None]:
+    """Return every parameter's gradient, None where there is none."""
+    return {
+        name: None if parameter.grad is None else parameter.grad.numpy()
+        for name, parameter in network.named_parameters()
+    }
+
+
+def optimizer_state(optimizers: Mapping[str, Any], network: nn.Layer) -> dict[str, Array]:
+    """Return the optimizers' state for this network's parameters, as ``parameter/slot``.
+
+    Slots take Torch's names; a slot without a Torch name keeps Paddle's. A parameter that has not
+    been stepped yet has no state.
+    """
+    arrays: dict[str, Array] = {}
+    for optimizer in optimizers.values():
+        entries = optimizer.state_dict()
+        for name, parameter in network.named_parameters():
+            prefix = f"{parameter.name}_"
+            for key in [key for key in entries if key.startswith(prefix)]:
+                slot = key.removeprefix(prefix).removesuffix("_0")
+                value = entries[key].numpy()
+                if slot == "beta2_pow_acc":
+                    arrays[f"{name}/step"] = np.asarray(_steps(value, optimizer))
+                elif slot not in _POWERS:
+                    arrays[f"{name}/{_SLOTS.get(slot, slot)}"] = value
+    return arrays
+
+
+def _steps(power: Array, optimizer: Any) -> float:
+    """Return the number of steps taken: the accumulator starts at beta and gains a factor a step."""
+    return float(round(math.log(power.item()) / math.log(float(optimizer._beta2))) - 1)
+
+
+def share_hyperparameters(network: nn.Layer) -> list[str]:
+    """Change nothing: the numbers in use are Paddle's already (see the Torch side)."""
+    return []
+
+
+def watch_batch_norm(network: nn.Layer) -> Callable[[], dict[str, dict[str, Any]]]:
+    """Count nothing: the counts come from the Torch side."""
+    return dict

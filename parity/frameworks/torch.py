@@ -1,0 +1,146 @@
+"""What the recorder needs of Torch. Imported in Torch's own worker process only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from parity.pair import Array
+
+__all__ = [
+    "environment",
+    "gradients",
+    "layer_types",
+    "load",
+    "optimizer_state",
+    "prepare",
+    "scalar",
+    "share_hyperparameters",
+    "state",
+    "tensor",
+    "watch_batch_norm",
+]
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def prepare(dtype: str, threads: int) -> None:
+    """Make ``dtype`` the default of every layer and tensor built from here on."""
+    torch.set_num_threads(threads)
+    torch.set_default_dtype(getattr(torch, dtype))
+
+
+def environment() -> dict[str, Any]:
+    """Describe the framework as it runs here."""
+    return {"framework": "torch", "version": str(torch.__version__), "threads": torch.get_num_threads()}
+
+
+def tensor(array: Array) -> torch.Tensor:
+    """Make a tensor; floating-point arrays take the default dtype, others keep theirs."""
+    made = torch.from_numpy(array)
+    return made.to(torch.get_default_dtype()) if made.is_floating_point() else made
+
+
+def scalar(value: torch.Tensor) -> float:
+    """Read a loss."""
+    return float(value.item())
+
+
+def load(networks: Mapping[str, nn.Module], path: Path) -> None:
+    """Load a nested checkpoint strictly; values are cast to the parameters' dtype."""
+    checkpoint = torch.load(path, weights_only=True)
+    for name, network in networks.items():
+        network.load_state_dict(checkpoint[name], strict=True)
+
+
+def layer_types(network: nn.Module) -> dict[str, str]:
+    """Return the class name of every module by its path."""
+    return {path: type(module).__name__ for path, module in network.named_modules()}
+
+
+def state(network: nn.Module) -> tuple[dict[str, Array], list[str]]:
+    """Return the state dict as arrays (views of the live tensors) and the names of its buffers."""
+    parameters = dict(network.named_parameters(remove_duplicate=False))
+    entries = network.state_dict()
+    arrays = {name: value.detach().cpu().numpy() for name, value in entries.items()}
+    return arrays, [name for name in entries if name not in parameters]
+
+
+def gradients(network: nn.Module) -> dict[str, Array | None]:
+    """Return every parameter's gradient (a view), None where there is none."""
+    return {
+        name: None if parameter.grad is None else parameter.grad.detach().cpu().numpy()
+        for name, parameter in network.named_parameters()
+    }
+
+
+def optimizer_state(optimizers: Mapping[str, torch.optim.Optimizer], network: nn.Module) -> dict[str, Array]:
+    """Return the optimizers' state for this network's parameters, as ``parameter/slot``.
+
+    A parameter that has not been stepped yet has no state.
+    """
+    return {
+        f"{name}/{slot}": value.detach().cpu().numpy()
+        if isinstance(value, torch.Tensor)
+        else np.asarray(value)
+        for name, parameter in network.named_parameters()
+        for optimizer in optimizers.values()
+        for slot, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def share_hyperparameters(network: nn.Module) -> list[str]:
+    """Give layers the numbers that Paddle, which keeps these attributes in float32, really uses.
+
+    Paddle passes BatchNorm's epsilon and momentum to its kernels as float32
+    (paddle/phi/ops/yaml/ops.yaml, ``batch_norm``), so in float64 the two frameworks compute with
+    different real numbers unless the reference takes Paddle's. Returns what was changed.
+    """
+    changed = []
+    for path, module in network.named_modules():
+        if not isinstance(module, _BATCH_NORMS):
+            continue
+        before = (module.eps, module.momentum)
+        module.eps = float(np.float32(module.eps))
+        if module.momentum is not None:
+            # Torch's momentum weighs the new value and Paddle's, which is the rounded one, the old.
+            module.momentum = 1.0 - float(np.float32(1.0 - module.momentum))
+        if before != (module.eps, module.momentum):
+            changed.append(path)
+    return changed
+
+
+def watch_batch_norm(network: nn.Module) -> Callable[[], dict[str, dict[str, Any]]]:
+    """Count how many values enter each statistic of each BatchNorm in training mode.
+
+    Returns a function that gives, by layer path, the momentum and the count of every call since it
+    was last asked.
+    """
+    counts: dict[str, list[int]] = {}
+    watched = {path: module for path, module in network.named_modules() if isinstance(module, _BATCH_NORMS)}
+
+    def hook_for(path: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            if module.training:
+                counts.setdefault(path, []).append(inputs[0].numel() // inputs[0].shape[1])
+
+        return hook
+
+    for path, module in watched.items():
+        module.register_forward_pre_hook(hook_for(path))
+
+    def collect() -> Iterator[tuple[str, dict[str, Any]]]:
+        for path, calls in counts.items():
+            yield path, {"momentum": watched[path].momentum, "counts": calls}
+
+    def since_last() -> dict[str, dict[str, Any]]:
+        collected = dict(collect())
+        counts.clear()
+        return collected
+
+    return since_last

@@ -1,0 +1,127 @@
+"""How far one array lies from another: figures only, no judgement."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from parity.errors import ComparisonError
+from parity.pair import Array
+
+__all__ = ["Metrics", "measure"]
+
+_BLOCK = 1 << 15  # elements; a block of both operands and the temporaries stays in the cache
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The difference between a reference and a port array of the same shape.
+
+    Sums are accumulated in float64. Elements that are not finite on either side count in
+    ``reference_nonfinite`` and ``port_nonfinite`` and make every other figure NaN.
+    """
+
+    count: int
+    """Number of elements."""
+    reference_norm: float
+    """L2 norm of the reference."""
+    port_norm: float
+    """L2 norm of the port."""
+    difference_norm: float
+    """L2 norm of port - reference."""
+    max_abs: float
+    """Largest absolute difference."""
+    mean_abs: float
+    """Mean absolute difference."""
+    cosine: float
+    """Cosine of the angle between the two, 1 if both are zero, 0 if one is."""
+    sign_agreement: float
+    """Share of elements with the same sign (-, 0, +)."""
+    worst_index: tuple[int, ...]
+    """Where the largest absolute difference is, in the reference's layout."""
+    worst_reference: float
+    """The reference's value there."""
+    worst_port: float
+    """The port's value there."""
+    reference_nonfinite: int = 0
+    port_nonfinite: int = 0
+
+    @property
+    def relative_l2(self) -> float:
+        """L2 norm of the difference over that of the reference: 0 if both are zero, inf if one is."""
+        if self.difference_norm == 0.0:
+            return 0.0
+        return self.difference_norm / self.reference_norm if self.reference_norm else math.inf
+
+    @property
+    def finite(self) -> bool:
+        """Whether every element of both arrays is finite."""
+        return self.reference_nonfinite == 0 and self.port_nonfinite == 0
+
+
+def measure(reference: Array, port: Array) -> Metrics:
+    """Measure how ``port`` differs from ``reference``, both real arrays of the same shape.
+
+    Raises `ComparisonError` for different shapes (nothing is broadcast), for empty arrays (which
+    prove nothing) and for dtypes that are not real numbers.
+    """
+    if reference.shape != port.shape:
+        raise ComparisonError(f"the shapes differ: {list(reference.shape)} and {list(port.shape)}")
+    if reference.size == 0:
+        raise ComparisonError("both arrays are empty, which proves nothing")
+    for array in (reference, port):
+        if array.dtype.kind not in "fiub":
+            raise ComparisonError(f"values of dtype {array.dtype} cannot be compared")
+
+    flat_reference, flat_port = reference.reshape(-1), port.reshape(-1)
+    bad_reference = bad_port = same_sign = 0
+    total = dict.fromkeys(("reference", "port", "difference", "dot", "absolute"), 0.0)
+    worst, worst_at = -1.0, 0
+    for start in range(0, reference.size, _BLOCK):
+        a = flat_reference[start : start + _BLOCK].astype(np.float64)
+        b = flat_port[start : start + _BLOCK].astype(np.float64)
+        difference = b - a
+        absolute = np.abs(difference)
+        at = int(absolute.argmax())
+        peak = float(absolute[at])
+        if not math.isfinite(peak):  # argmax stops at the first NaN, so one look is enough
+            bad_reference += int(np.count_nonzero(~np.isfinite(a)))
+            bad_port += int(np.count_nonzero(~np.isfinite(b)))
+        if peak > worst or (not math.isfinite(peak) and math.isfinite(worst)):
+            worst, worst_at = peak, start + at
+        total["reference"] += float(a @ a)
+        total["port"] += float(b @ b)
+        total["dot"] += float(a @ b)
+        total["difference"] += float(difference @ difference)
+        total["absolute"] += float(absolute.sum())
+        same_sign += int(np.count_nonzero(((a > 0) == (b > 0)) & ((a < 0) == (b < 0))))
+
+    norms = {
+        name: math.sqrt(value) for name, value in total.items() if name in ("reference", "port", "difference")
+    }
+    index = tuple(int(i) for i in np.unravel_index(worst_at, reference.shape))
+    return Metrics(
+        count=reference.size,
+        reference_norm=norms["reference"],
+        port_norm=norms["port"],
+        difference_norm=norms["difference"],
+        max_abs=worst,
+        mean_abs=total["absolute"] / reference.size,
+        cosine=_cosine(total["dot"], norms["reference"], norms["port"]),
+        sign_agreement=same_sign / reference.size,
+        worst_index=index,
+        worst_reference=float(flat_reference[worst_at]),
+        worst_port=float(flat_port[worst_at]),
+        reference_nonfinite=bad_reference,
+        port_nonfinite=bad_port,
+    )
+
+
+def _cosine(dot: float, first: float, second: float) -> float:
+    if first == 0.0 and second == 0.0:
+        return 1.0
+    if first == 0.0 or second == 0.0:
+        return 0.0
+    return max(-1.0, min(1.0, dot / first / second)) if math.isfinite(dot) else math.nan

@@ -1,0 +1,120 @@
+"""The contract between the toolkit and a model under test.
+
+A *pair* is one model and its training step, written once per framework. Its two halves, the
+*sides*, are built in worker processes of their own and never meet; the framework-free description
+below is all that the rest of the toolkit sees of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Literal, Protocol, cast
+
+import numpy.typing as npt
+
+from converter import LayerSpec
+from parity.errors import UsageError
+
+__all__ = ["Array", "Framework", "Implementation", "Observer", "Pair", "Side", "load_pair", "resolve"]
+
+Array = npt.NDArray[Any]
+Framework = Literal["torch", "paddle"]
+
+ENTRY_POINT_GROUP = "dgtool.pairs"
+
+
+class Observer(Protocol):
+    """What a training step tells the recorder while it runs."""
+
+    def loss(self, name: str, value: Any) -> None:
+        """Report a scalar loss, as a tensor of the side's framework."""
+
+    def gradients(self) -> None:
+        """Say that backward is done and nothing has been stepped or cleared yet."""
+
+
+class Side(Protocol):
+    """One framework's half of a pair, living inside that framework's worker process."""
+
+    networks: Mapping[str, Any]
+    """Torch modules or Paddle layers by name. Both sides use the same names, in the same order."""
+    optimizers: Mapping[str, Any]
+    """The framework's own optimizers by name, the same names on both sides."""
+
+    def training_step(self, iteration: int, batch: Mapping[str, Any], observer: Observer) -> None:
+        """Run one training step on ``batch`` (tensors), reporting losses and gradients."""
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """Where one side lives: a framework and ``module:factory``, imported by the worker only.
+
+    ``factory(options)`` takes the mapping that `Pair.options` returned and builds a `Side`.
+    """
+
+    framework: Framework
+    factory: str
+
+
+class Pair(Protocol):
+    """The framework-free description of a pair: no method may import Torch or Paddle."""
+
+    @property
+    def name(self) -> str:
+        """A short name for reports."""
+
+    @property
+    def reference(self) -> Implementation:
+        """The side that is right by definition."""
+
+    @property
+    def port(self) -> Implementation:
+        """The side on trial."""
+
+    def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Complete and check the pair's own options.
+
+        The result holds JSON values only. Raises `UsageError` for an unknown or impossible one.
+        """
+
+    def layers(self, options: Mapping[str, Any]) -> Mapping[str, LayerSpec]:
+        """Every layer that holds tensors, by path with the network's name first: what converts weights."""
+
+    def weights(self, options: Mapping[str, Any]) -> Mapping[str, Mapping[str, Array]]:
+        """Matched initial weights: a Torch state dict (numpy arrays) for every network."""
+
+    def batch(self, options: Mapping[str, Any], iteration: int) -> Mapping[str, Array]:
+        """Build the inputs of one iteration: made once, given to both sides."""
+
+
+def resolve(target: str) -> Any:
+    """Import ``module:attribute``.
+
+    Raises `UsageError` if the target is malformed, the module cannot be imported, or it has no
+    such attribute.
+    """
+    module, colon, attribute = target.partition(":")
+    if not (module and colon and attribute):
+        raise UsageError(f"'{target}' is not of the form module:attribute")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"cannot load '{target}': {error}") from error
+
+
+def load_pair(name: str) -> Pair:
+    """Find a pair by its registered name or as ``module:attribute``.
+
+    Packages register pairs under the entry-point group ``dgtool.pairs``. Raises `UsageError` when
+    there is no such pair; the message lists the registered ones.
+    """
+    if ":" in name:
+        return cast(Pair, resolve(name))
+    registered = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in registered:
+        known = ", ".join(sorted(registered)) or "none"
+        raise UsageError(f"no pair named '{name}' (registered: {known}); give a name or module:attribute")
+    return cast(Pair, registered[name].load())

@@ -1,0 +1,303 @@
+"""Running both sides at once and handing on, in step, what they record."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.formats._atomic import atomic_path
+from parity import reprod
+from parity.errors import ComparisonError, WorkerFailed
+from parity.pair import Array, Framework, Implementation
+
+__all__ = ["Event", "Job", "Role", "Run", "Workers", "run_reprod_log", "spool_folder"]
+
+Role = Literal["reference", "port"]
+ROLES: tuple[Role, Role] = ("reference", "port")
+
+_MAX_PENDING = 2
+_LOG_LINES = 20
+_GRACE_SECONDS = 5.0
+_REPROD_LOG_CALL = """
+import pathlib, sys
+from parity.reprod import write_log_here
+write_log_here(*map(pathlib.Path, sys.argv[1:]))
+"""
+# Two frameworks on one machine would otherwise each start a thread per core.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_SPOOL_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pass of the loop, from the initial weights."""
+
+    dtype: Literal["float32", "float64"]
+    iters: int
+    record: Literal["all", "losses"] = "all"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one worker is to do: its side, its weights, the batches and the runs."""
+
+    side: Implementation
+    options: Mapping[str, Any]
+    weights: Path
+    """Nested, in the framework's own format (``.pth`` or ``.pdparams``)."""
+    batches: Sequence[Path]
+    """One ``.npz`` for each iteration."""
+    runs: Sequence[Run]
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Event:
+    """The same message from both sides: ``ready``, ``unit``, ``losses`` or ``end`` of a run."""
+
+    kind: str
+    run: int
+    reference: Mapping[str, Any]
+    port: Mapping[str, Any]
+    tensors: tuple[Mapping[str, Array], Mapping[str, Array]] = field(default=({}, {}))
+    """Of a unit: the reference's and the port's arrays, valid until the next event is asked for."""
+
+
+@contextmanager
+def spool_folder() -> Iterator[Path]:
+    """Make a folder for short-lived files, in memory where the system has room for it."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _SPOOL_BYTES
+    with tempfile.TemporaryDirectory(prefix="dgtool-", dir=memory if roomy else None) as folder:
+        yield Path(folder)
+
+
+class _Worker:
+    """A worker process and the thread that reads its messages."""
+
+    def __init__(self, role: Role, job: Job, spool: Path, inbox: queue.Queue[tuple[Role, Any]]) -> None:
+        self.role = role
+        self.framework: Framework = job.side.framework
+        self.messages: deque[Mapping[str, Any]] = deque()
+        self._log = spool / f"{role}.log"
+        folder = spool / role
+        folder.mkdir()
+        description = {
+            "framework": job.side.framework,
+            "factory": job.side.factory,
+            "options": dict(job.options),
+            "weights": str(job.weights),
+            "batches": [str(path) for path in job.batches],
+            "runs": [vars(run) for run in job.runs],
+            "threads": job.threads,
+            "spool": str(folder),
+            "max_pending": _MAX_PENDING,
+        }
+        job_path = spool / f"{role}.json"
+        job_path.write_text(json.dumps(description))
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "parity.worker", str(job_path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=_environment(job.threads),
+                text=True,
+                start_new_session=True,  # Ctrl-C reaches the parent alone, which stops both in order
+            )
+        self._reader = threading.Thread(target=self._read, args=(inbox,), daemon=True)
+        self._reader.start()
+
+    def _read(self, inbox: queue.Queue[tuple[Role, Any]]) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            inbox.put((self.role, json.loads(line)))
+        inbox.put((self.role, None))
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # a worker that died is reported by its reader
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+
+    def failure(self, message: str | None = None) -> WorkerFailed:
+        """Describe a worker that ended too early, with its last words."""
+        if message is None:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_GRACE_SECONDS)
+            code = self.process.returncode
+            message = f"was killed by signal {-code}" if code and code < 0 else f"ended with exit code {code}"
+        lines = self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+        tail = "".join(f"\n    {line}" for line in lines)
+        return WorkerFailed(
+            f"the {self.framework} worker ({self.role}) {message}"
+            + (f"\n  its last lines:{tail}" if tail else "")
+        )
+
+    def stop(self) -> None:
+        """End the process, kindly first."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(_GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._reader.join(_GRACE_SECONDS)
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+
+class Workers:
+    """Both sides' workers: a context manager that leaves no process behind, whatever happens."""
+
+    def __init__(
+        self, reference: Job, port: Job, spool: Path, progress: Callable[[Role, int, int], None]
+    ) -> None:
+        self._inbox: queue.Queue[tuple[Role, Any]] = queue.Queue()
+        self._jobs: dict[Role, Job] = {"reference": reference, "port": port}
+        self._spool = spool
+        self._progress = progress
+        self._workers: dict[Role, _Worker] = {}
+        self.environments: dict[Role, Mapping[str, Any]] = {}
+
+    def __enter__(self) -> Workers:
+        try:
+            for role, job in self._jobs.items():
+                self._workers[role] = _Worker(role, job, self._spool, self._inbox)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers.values():
+            worker.stop()
+
+    def _next(self, role: Role) -> Mapping[str, Any]:
+        """Wait for a side's next message. Raises `WorkerFailed` as soon as either side fails."""
+        while not self._workers[role].messages:
+            sender, message = self._inbox.get()
+            worker = self._workers[sender]
+            if message is None:
+                raise worker.failure()
+            if message["kind"] == "failed":
+                raise worker.failure(f"failed: {message['message']}")
+            if message["kind"] == "losses":
+                self._progress(sender, message["run"], message["iteration"])
+            worker.messages.append(message)
+        return self._workers[role].messages.popleft()
+
+    def events(self) -> Iterator[Event]:
+        """Yield what both sides recorded, in order, until their runs are over.
+
+        Raises `WorkerFailed` when a side crashes, is killed or raises, and `ComparisonError` when
+        the sides do not record the same things in the same order.
+        """
+        for role in ROLES:
+            self.environments[role] = self._next(role)["environment"]
+        slots = _Slots(), _Slots()
+        remaining = len(self._jobs["reference"].runs)
+        while remaining:
+            reference, port = self._next("reference"), self._next("port")
+            if _key(reference) != _key(port):
+                raise ComparisonError(
+                    f"the sides do not record the same things: the reference has {_say(reference)} where the "
+                    f"port has {_say(port)}; both must have the same networks, in the same order, and report "
+                    f"gradients equally often"
+                )
+            if reference["kind"] == "unit":
+                tensors = (slots[0].tensors(reference), slots[1].tensors(port))
+                yield Event("unit", reference["run"], reference, port, tensors)
+                for role in ROLES:
+                    self._workers[role].tell("back")
+            else:
+                yield Event(reference["kind"], reference["run"], reference, port)
+            remaining -= reference["kind"] == "end"
+
+    def write_reprod_log(self, reference: Path, port: Path, log: Path) -> None:
+        """Have reprod_log compare two of its files, in the worker that has Paddle loaded already."""
+        roles = [role for role in ROLES if self._workers[role].framework == "paddle"]
+        self._workers[roles[0]].tell(json.dumps([str(reference), str(port), str(log)]))
+        self._next(roles[0])
+
+    def finish(self) -> None:
+        """Let the workers end by themselves."""
+        for worker in self._workers.values():
+            worker.tell("done")
+        for worker in self._workers.values():
+            worker.process.wait()
+
+
+def run_reprod_log(reference: Path, port: Path, log: Path) -> None:
+    """Have reprod_log compare two of its files and write its log, in a process of its own.
+
+    Raises `WorkerFailed` if reprod_log, or Paddle, which it imports, is not installed or fails.
+    """
+    with atomic_path(log) as partial, tempfile.TemporaryDirectory(prefix="dgtool-") as folder:
+        # reprod_log runs the pickles that it reads, so it gets copies that were written here.
+        copies = [Path(folder) / f"{role}.npy" for role in ROLES]
+        for path, copy in zip((reference, port), copies, strict=True):
+            reprod.write(copy, reprod.read(path))
+        command = [sys.executable, "-c", _REPROD_LOG_CALL, *map(str, copies), str(partial)]
+        finished = subprocess.run(command, env=_environment(1), capture_output=True, text=True)
+        if finished.returncode:
+            lines = finished.stderr.splitlines()[-_LOG_LINES:]
+            raise WorkerFailed("reprod_log failed:" + "".join(f"\n    {line}" for line in lines))
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Return the variables for a process that can import what this one can."""
+    limits = dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    # A pair given as module:attribute may live beside the caller, outside any installed package.
+    return {**os.environ, **limits, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def _key(message: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(message.get(name) for name in ("kind", "run", "iteration", "quantity", "network"))
+
+
+def _say(message: Mapping[str, Any]) -> str:
+    parts = [message.get("quantity", message["kind"])]
+    if "network" in message:
+        parts.append(f"of {message['network']}")
+    if message.get("iteration", -1) >= 0:
+        parts.append(f"in iteration {message['iteration']}")
+    return " ".join(parts)
+
+
+class _Slots:
+    """One side's unit files, mapped once each: their pages serve every unit that passes through."""
+
+    def __init__(self) -> None:
+        self._maps: dict[str, npt.NDArray[np.uint8]] = {}
+
+    def tensors(self, message: Mapping[str, Any]) -> dict[str, Array]:
+        """Return the tensors of the unit that a message announces, valid until it is given back."""
+        path, end = message["path"], message["bytes"]
+        if end and (path not in self._maps or self._maps[path].size < end):
+            self._maps[path] = np.memmap(path, np.uint8, "r").view(np.ndarray)
+        return {
+            name: self._maps[path][start : start + math.prod(shape) * np.dtype(dtype).itemsize]
+            .view(dtype)
+            .reshape(shape)
+            for name, dtype, shape, start in message["tensors"]
+        }

@@ -1,0 +1,237 @@
+"""Results as tables for a terminal, plain where there is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from parity.judge import SCALES, Quantity, Row
+from parity.result import Result
+
+__all__ = ["number", "print_gradients", "print_pairs", "print_result", "table"]
+
+_SHOWN_MISMATCHES = 12
+
+
+def number(value: float) -> str:
+    """Write a figure: three digits, exponents where they help, and 0 only for an exact zero."""
+    if value == 0.0:
+        return "0"
+    return f"{value:.3g}" if 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """Make a table whose columns are right-aligned but for the first."""
+    made = Table(
+        title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False
+    )
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="right" if index else "left", no_wrap=index > 0, overflow="fold")
+    return made
+
+
+def _status(row: Row) -> Text:
+    return Text(row.status, style="green" if row.good else "bold red")
+
+
+def print_result(console: Console, result: Result) -> None:
+    """Print a check: who ran, the losses, the largest error of every quantity, what differs, the result."""
+    _print_heading(console, result)
+    _print_losses(console, result)
+    if any(row.quantity != "loss" for row in result.rows):
+        _print_quantities(console, result)
+    _print_mismatches(console, result.mismatches)
+    _print_notes(console, result)
+    _print_verdict(console, result)
+
+
+def _print_heading(console: Console, result: Result) -> None:
+    sides = []
+    for role, environment in result.environments.items():
+        threads = environment["threads"]
+        plural = "s" if threads != 1 else ""
+        sides.append(
+            f"{environment['framework']} {environment['version']} ({role}, {threads} thread{plural})"
+        )
+    options = ", ".join(f"{name} {value}" for name, value in result.options.items())
+    console.print(f"[bold]{escape(result.pair)}[/]: {' against '.join(map(escape, sides))}")
+    console.print(f"[dim]{result.iters} iterations; {escape(options)}[/]\n")
+
+
+def _print_losses(console: Console, result: Result) -> None:
+    first, *oracle = result.dtypes
+    columns = [
+        "loss",
+        "reference",
+        "port",
+        f"port - reference ({first})",
+        *(f"({dtype})" for dtype in oracle),
+    ]
+    losses = table(*columns)
+    others = {(loss.dtype, loss.iteration, loss.name): loss for loss in result.losses}
+    for loss in (loss for loss in result.losses if loss.dtype == first):
+        more = (others.get((dtype, loss.iteration, loss.name)) for dtype in oracle)
+        losses.add_row(
+            f"{escape(loss.name)}_{loss.iteration}",
+            f"{loss.reference:.8g}",
+            f"{loss.port:.8g}",
+            number(loss.difference),
+            *("-" if other is None else number(other.difference) for other in more),
+        )
+    console.print(losses)
+    largest = (f"{number(result.largest_loss_difference(dtype))} in {dtype}" for dtype in result.dtypes)
+    console.print(f"largest loss difference: {', '.join(largest)}\n")
+
+
+def _print_quantities(console: Console, result: Result) -> None:
+    columns = [column for dtype in result.dtypes for column in (f"largest error ({dtype})", "limit")]
+    quantities = table("quantity", "relative to", "compared", *columns, "differ")
+    for quantity, scale in SCALES.items():
+        rows = [row for row in result.rows if row.quantity == quantity]
+        if not rows:
+            continue
+        cells = [cell for dtype in result.dtypes for cell in _worst(rows, dtype)]
+        differ = sum(not row.good for row in rows)
+        count = Text(str(differ), style="bold red" if differ else "green")
+        quantities.add_row(quantity, scale, str(len(rows)), *cells, count)
+    console.print(quantities)
+    console.print()
+
+
+def _worst(rows: Iterable[Row], dtype: str) -> tuple[str, str]:
+    """Return the largest error of a run's rows, as text, and the limit that applied to it."""
+    measured = [row for row in rows if row.dtype == dtype and row.metrics is not None]
+    if not measured:
+        return "-", "-"
+    worst = max(measured, key=lambda row: math.inf if math.isnan(row.error) else row.error)
+    limits = {row.limit for row in measured if not math.isinf(row.limit) and row.iteration >= 0}
+    return number(worst.error), number(max(limits)) if limits else "-"
+
+
+def _print_mismatches(console: Console, mismatches: Sequence[Row]) -> None:
+    if not mismatches:
+        return
+    differing = table("what differs", "run", "iteration", "quantity", "error", "limit", "status")
+    for row in mismatches[:_SHOWN_MISMATCHES]:
+        iteration = "initial" if row.iteration < 0 else str(row.iteration)
+        figures = ("-", "-") if math.isnan(row.limit) else (number(row.error), number(row.limit))
+        differing.add_row(escape(row.label), row.dtype, iteration, row.quantity, *figures, _status(row))
+    console.print(differing)
+    for note in dict.fromkeys(
+        f"{row.label}: {row.note}" for row in mismatches[:_SHOWN_MISMATCHES] if row.note
+    ):
+        console.print(f"  {escape(note)}")
+    hidden = len(mismatches) - _SHOWN_MISMATCHES
+    if hidden > 0:
+        console.print(f"  ... and {hidden} more, all of them in check.json")
+    console.print()
+
+
+def _print_notes(console: Console, result: Result) -> None:
+    def counted(status: str, text: Callable[[int], str]) -> None:
+        found = [row for row in result.rows if row.status == status and row.dtype == result.dtypes[-1]]
+        notes = dict.fromkeys(row.note for row in found if row.note)
+        if notes:
+            console.print(f"[dim]{text(len(found))}: {escape('; '.join(notes))}[/]")
+
+    counted("framework", lambda count: f"{count} comparisons show a known framework difference, exactly")
+    counted("unjudged", lambda count: f"{count} comparisons could not be judged")
+    if result.shared_hyperparameters and "float64" in result.dtypes:
+        changed = sum(map(len, result.shared_hyperparameters.values()))
+        if changed:
+            console.print(
+                f"[dim]float64: {changed} layers of the reference use epsilon and momentum as the port has them, "
+                f"rounded to float32[/]"
+            )
+
+
+def _print_verdict(console: Console, result: Result) -> None:
+    if not result.passed:
+        first = result.mismatches[0] if result.mismatches else None
+        what = f"; first: the {_plain(first.quantity)} {first.label}" if first else ": nothing was compared"
+        console.print(f"[bold red]MISMATCH[/]: {len(result.mismatches)} comparisons differ{escape(what)}")
+    elif "float64" in result.dtypes:
+        console.print("[bold green]PASS[/]: every difference is at rounding level in float64")
+    else:
+        console.print(
+            "[bold green]PASS[/] in float32, which cannot tell a small mistake from rounding: see --oracle"
+        )
+
+
+def _plain(quantity: Quantity) -> str:
+    return "optimizer state" if quantity == "optimizer" else quantity
+
+
+def print_gradients(console: Console, result: Result, rows: Sequence[Row], iteration: int) -> None:
+    """Print one iteration's gradients, a line a parameter, in the order given."""
+    oracle = {
+        (row.network, row.name): row
+        for row in result.rows
+        if row.quantity == "gradient" and row.iteration == iteration and row.dtype == "float64"
+    }
+    beside = result.dtypes[0] != "float64" and bool(oracle)
+    columns = [
+        "gradient",
+        "reference norm",
+        "port norm",
+        "max abs",
+        "relative L2",
+        "cosine",
+        "signs",
+        "worst at",
+    ]
+    gradients = table(*columns, *(["float64 rel L2"] if beside else []), "status")
+    for row in rows:
+        exact = oracle.get((row.network, row.name))
+        more = [number(exact.metrics.relative_l2) if exact and exact.metrics else "-"] if beside else []
+        gradients.add_row(
+            escape(row.label), *_gradient_cells(row), *more, _status(exact if beside and exact else row)
+        )
+    console.print(f"gradients of iteration {iteration} ({result.dtypes[0]}), before the step")
+    console.print(gradients)
+    for row in rows:
+        if not row.good and row.note:
+            console.print(f"  {escape(row.label)}: {escape(row.note)}")
+
+
+def _gradient_cells(row: Row) -> list[str]:
+    found = row.metrics
+    if found is None:
+        return ["-"] * 7
+    index = ",".join(map(str, found.worst_index))
+    return [
+        number(found.reference_norm),
+        number(found.port_norm),
+        number(found.max_abs),
+        number(found.relative_l2),
+        f"{found.cosine:.6f}",
+        f"{found.sign_agreement:.2%}",
+        f"[{index}] {found.worst_reference:.4g} / {found.worst_port:.4g}",
+    ]
+
+
+def print_pairs(console: Console, rows: Sequence[Row], names: tuple[str, str]) -> None:
+    """Print rows compared from files, each with the tolerance that would have let it pass."""
+    pairs = table("entry", "iteration", "quantity", "max abs", "mean abs", "error", "limit", "status")
+    for row in rows:
+        found = row.metrics
+        figures = ("-", "-") if found is None else (number(found.max_abs), number(found.mean_abs))
+        judged = ("-", "-") if math.isnan(row.limit) else (number(row.error), number(row.limit))
+        iteration = "initial" if row.iteration < 0 else str(row.iteration)
+        pairs.add_row(escape(row.label), iteration, row.quantity, *figures, *judged, _status(row))
+    console.print(f"{escape(names[0])} (reference) against {escape(names[1])} (port)")
+    console.print(pairs)
+    for note in dict.fromkeys(f"{row.label}: {row.note}" for row in rows if row.note):
+        console.print(f"  {escape(note)}")
+    bad = [row for row in rows if not row.good]
+    if bad:
+        console.print(
+            f"[bold red]MISMATCH[/]: {len(bad)} of {len(rows)} differ; first: {escape(bad[0].label)}"
+        )
+    else:
+        console.print(f"[bold green]PASS[/]: all {len(rows)} agree")

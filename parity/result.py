@@ -1,0 +1,141 @@
+"""The result of a check: everything a report renders, as data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from parity.errors import TraceError
+from parity.judge import Row
+from parity.metrics import Metrics
+
+__all__ = ["RESULT_FILE", "SCHEMA", "Loss", "Result", "rows_to_json"]
+
+SCHEMA = "dgtool.check/1"
+RESULT_FILE = "check.json"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One loss of one iteration on both sides."""
+
+    dtype: str
+    iteration: int
+    name: str
+    reference: float
+    port: float
+
+    @property
+    def difference(self) -> float:
+        """Port minus reference."""
+        return self.port - self.reference
+
+
+@dataclass
+class Result:
+    """What a check found. ``rows`` hold every tensor of every iteration, in the order of the runs."""
+
+    pair: str
+    options: Mapping[str, Any]
+    environments: Mapping[str, Any]
+    dtypes: tuple[str, ...]
+    """The runs' dtypes: the one asked for, then the oracle's."""
+    iters: int
+    rows: list[Row] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    shared_hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    """Layers of the reference that took the port's float32 attributes, for the float64 run."""
+
+    @property
+    def mismatches(self) -> list[Row]:
+        """The rows that a correct port would not show, the most telling run first."""
+        ordered = sorted(self.rows, key=lambda row: (row.dtype != "float64", row.iteration))
+        return [row for row in ordered if not row.good]
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was compared and all of it agrees."""
+        return bool(self.rows) and all(row.good for row in self.rows)
+
+    def largest_loss_difference(self, dtype: str) -> float:
+        """Return the largest absolute difference of any loss; NaN if one is NaN."""
+        differences = [abs(loss.difference) for loss in self.losses if loss.dtype == dtype]
+        return math.nan if any(map(math.isnan, differences)) else max(differences, default=math.nan)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values only; numbers that JSON lacks become the strings nan, inf and -inf."""
+        content = {"schema": SCHEMA, "result": "pass" if self.passed else "mismatch", **vars(self)}
+        content["losses"] = [{**asdict(loss), "difference": loss.difference} for loss in self.losses]
+        content["rows"] = rows_to_json(self.rows)
+        safe: dict[str, Any] = _json_safe(content)
+        return safe
+
+    def save(self, folder: Path) -> None:
+        """Write ``check.json``."""
+        (folder / RESULT_FILE).write_text(json.dumps(self.to_json(), allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Result:
+        """Read what `save` wrote. Raises `TraceError` if the folder holds no such result."""
+        path = folder / RESULT_FILE
+        try:
+            content = json.loads(path.read_text())
+            schema = content.pop("schema")
+            if schema != SCHEMA:
+                raise TraceError(f"{path}: is a result of version {schema}; this dgtool reads {SCHEMA}")
+            content.pop("result")
+            content["dtypes"] = tuple(content["dtypes"])
+            content["rows"] = [_row_from_json(row) for row in content["rows"]]
+            content["losses"] = [_loss_from_json(loss) for loss in content["losses"]]
+            return cls(**content)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TraceError(
+                f"{folder}: holds no readable {RESULT_FILE} ({type(error).__name__}: {error})"
+            ) from error
+
+
+def rows_to_json(rows: Sequence[Row]) -> list[Any]:
+    """Return rows as JSON values, each with its relative L2 beside its metrics."""
+    safe: list[Any] = _json_safe([_row_to_json(row) for row in rows])
+    return safe
+
+
+def _row_to_json(row: Row) -> dict[str, Any]:
+    content = asdict(row)
+    if row.metrics is not None:
+        content["metrics"]["relative_l2"] = row.metrics.relative_l2
+    return content
+
+
+def _row_from_json(content: dict[str, Any]) -> Row:
+    metrics = content.pop("metrics")
+    if metrics is not None:
+        metrics.pop("relative_l2")
+        metrics["worst_index"] = tuple(metrics["worst_index"])
+        metrics = Metrics(**{name: _number(value) for name, value in metrics.items()})
+    error, limit = _number(content.pop("error")), _number(content.pop("limit"))
+    return Row(**content, error=error, limit=limit, metrics=metrics)
+
+
+def _loss_from_json(content: dict[str, Any]) -> Loss:
+    content.pop("difference")
+    sides = {side: _number(content.pop(side)) for side in ("reference", "port")}
+    return Loss(**content, **sides)
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, str) else value
+
+
+def _json_safe(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _json_safe(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_safe(item) for item in value]
+    return value

@@ -1,0 +1,131 @@
+"""A trace: what one side of one run recorded, on disk.
+
+A folder with ``trace.json`` (environment, options, networks, losses, the list of units) and a
+safetensors file for every unit of which something was kept::
+
+    trace.json
+    0003.gradient.generator_A.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from converter import FormatError
+from converter.formats import safetensors
+from converter.formats._atomic import atomic_path
+from parity.errors import TraceError
+from parity.pair import Array, Framework
+
+__all__ = ["SCHEMA", "Trace", "TraceWriter", "UnitKey"]
+
+SCHEMA = "dgtool.trace/1"
+_FILE = "trace.json"
+_UNIT_ENTRIES = ("iteration", "quantity", "network", "absent", "buffers")
+
+UnitKey = tuple[int, str, str]
+"""Iteration (-1: before the first step), quantity (``state``, ``gradient``, ``optimizer``), network."""
+
+
+class TraceWriter:
+    """Collects one side's trace in a folder; `close` writes ``trace.json``, and with it the trace."""
+
+    def __init__(self, folder: Path, framework: Framework, dtype: str, options: Mapping[str, Any]) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._content: dict[str, Any] = {
+            "schema": SCHEMA,
+            "framework": framework,
+            "dtype": dtype,
+            "options": dict(options),
+            "environment": {},
+            "networks": {},
+            "losses": [],
+            "units": [],
+        }
+        self.kept_bytes = 0
+
+    def describe(self, environment: Mapping[str, Any], networks: Mapping[str, Any]) -> None:
+        """Say where the run happened and what its networks hold."""
+        self._content["environment"] = dict(environment)
+        self._content["networks"] = dict(networks)
+
+    def losses(self, message: Mapping[str, Any]) -> None:
+        """Add one iteration's losses."""
+        self._content["losses"].append({key: message[key] for key in ("iteration", "values", "batch_norm")})
+
+    def unit(self, message: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        """Add one unit, keeping the given arrays of it (all, some or none)."""
+        entry = {name: value for name, value in message.items() if name in _UNIT_ENTRIES}
+        if arrays:
+            entry["file"] = (
+                f"{max(entry['iteration'], -1):04}.{entry['quantity']}.{entry['network']}.safetensors"
+            )
+            with atomic_path(self._folder / entry["file"]) as partial, partial.open("wb") as file:
+                safetensors.write(
+                    file, self._content["framework"], (((name,), a) for name, a in arrays.items())
+                )
+            self.kept_bytes += sum(array.nbytes for array in arrays.values())
+        self._content["units"].append(entry)
+
+    def close(self) -> None:
+        """Write ``trace.json``."""
+        with atomic_path(self._folder / _FILE) as partial:
+            partial.write_text(json.dumps(self._content, indent=1) + "\n")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A trace read back. Tensors stay on disk until asked for."""
+
+    folder: Path
+    framework: Framework
+    dtype: str
+    networks: Mapping[str, Mapping[str, Any]]
+    losses: tuple[Mapping[str, Any], ...]
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    units: Mapping[UnitKey, Mapping[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: Path) -> Trace:
+        """Read a trace's description. Raises `TraceError` if the folder holds no trace of this version."""
+        path = folder / _FILE
+        try:
+            content = json.loads(path.read_text())
+            if content["schema"] != SCHEMA:
+                raise TraceError(
+                    f"{path}: is a trace of version {content['schema']}; this dgtool reads {SCHEMA}"
+                )
+            return cls(
+                folder,
+                cast(Framework, content["framework"]),
+                content["dtype"],
+                content["networks"],
+                tuple(content["losses"]),
+                content["environment"],
+                {(unit["iteration"], unit["quantity"], unit["network"]): unit for unit in content["units"]},
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TraceError(
+                f"{folder}: holds no readable {_FILE} ({type(error).__name__}: {error})"
+            ) from error
+
+    def arrays(self, key: UnitKey) -> dict[str, Array]:
+        """Read what was kept of one unit: empty if nothing was.
+
+        Raises `TraceError` if the unit's file is damaged, absent or outside the trace's folder.
+        """
+        name = self.units[key].get("file")
+        if name is None:
+            return {}
+        if Path(name).name != name:
+            raise TraceError(f"{self.folder}: the unit file '{name}' is not in the trace's folder")
+        try:
+            stored = safetensors.read(self.folder / name)
+        except (OSError, FormatError) as error:
+            raise TraceError(f"{self.folder}: {error}") from error
+        return {tensor: stored.read(tensor) for tensor in stored.tensors}
