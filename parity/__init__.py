@@ -4,7 +4,7 @@ Imports no framework; each side runs in a worker process of its own.
 """
 
 from parity.check import check
-from parity.errors import ComparisonError, CouldNotRun, ParityError, TraceError, UsageError, WorkerFailed
+from parity.errors import ComparisonError, CouldNotRunError, ParityError, TraceError, UsageError, WorkerError
 from parity.judge import Row
 from parity.metrics import Metrics, measure
 from parity.pair import Implementation, Observer, Pair, Side, load_pair
@@ -14,7 +14,7 @@ from parity.trace import Trace
 
 __all__ = [
     "ComparisonError",
-    "CouldNotRun",
+    "CouldNotRunError",
     "Implementation",
     "Loss",
     "Metrics",
@@ -28,7 +28,7 @@ __all__ = [
     "Trace",
     "TraceError",
     "UsageError",
-    "WorkerFailed",
+    "WorkerError",
     "check",
     "load_pair",
     "measure",

@@ -50,7 +50,7 @@ def check(
 
     Writes into the folder ``out``: ``check.json``, a trace for each run and side, and reprod_log's
     files for the first run. ``out`` is replaced as a whole when the check ends, or left alone when
-    it does not. Raises `UsageError` if ``out`` is something else's folder, `WorkerFailed` if a side
+    it does not. Raises `UsageError` if ``out`` is something else's folder, `WorkerError` if a side
     cannot be run, `ComparisonError` if the sides do not record the same things, and the converter's
     errors for weights that do not fit.
     """

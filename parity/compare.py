@@ -133,7 +133,7 @@ class Comparison:
                     before, expected, self.frameworks[1], layer["momentum"], layer["counts"]
                 )
                 if predicted is None:
-                    note = "the formula of the biased variance needs what was not recorded, or has no closed form here"
+                    note = "no exact formula for the biased variance here, or too little was recorded"
                     yield self._without_figures(iteration, quantity, network, name, "unjudged", note)
                     continue
                 self._running_var[network, name] = (expected.copy(), actual.copy())

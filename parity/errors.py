@@ -2,15 +2,15 @@
 
 ParityError
 +-- UsageError        2  the request makes no sense; nothing was run
-+-- CouldNotRun       3  a side could not be run or recorded
-|   +-- WorkerFailed     a worker process crashed, was killed or raised
++-- CouldNotRunError  3  a side could not be run or recorded
+|   +-- WorkerError      a worker process crashed, was killed or raised
 +-- ComparisonError   1  two records that cannot be compared: other names, shapes, kinds
 +-- TraceError        1  a file is not the trace or log that it should be
 """
 
 from __future__ import annotations
 
-__all__ = ["ComparisonError", "CouldNotRun", "ParityError", "TraceError", "UsageError", "WorkerFailed"]
+__all__ = ["ComparisonError", "CouldNotRunError", "ParityError", "TraceError", "UsageError", "WorkerError"]
 
 
 class ParityError(Exception):
@@ -25,13 +25,13 @@ class UsageError(ParityError):
     exit_code = 2
 
 
-class CouldNotRun(ParityError):
+class CouldNotRunError(ParityError):
     """A side could not be run or recorded."""
 
     exit_code = 3
 
 
-class WorkerFailed(CouldNotRun):
+class WorkerError(CouldNotRunError):
     """A worker process ended before its work did."""
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from converter.formats._atomic import atomic_path
 from parity import reprod
-from parity.errors import ComparisonError, WorkerFailed
+from parity.errors import ComparisonError, WorkerError
 from parity.pair import Array, Framework, Implementation
 
 __all__ = ["Event", "Job", "Role", "Run", "Workers", "run_reprod_log", "spool_folder"]
@@ -136,7 +136,7 @@ class _Worker:
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
 
-    def failure(self, message: str | None = None) -> WorkerFailed:
+    def failure(self, message: str | None = None) -> WorkerError:
         """Describe a worker that ended too early, with its last words."""
         if message is None:
             with suppress(subprocess.TimeoutExpired):
@@ -145,7 +145,7 @@ class _Worker:
             message = f"was killed by signal {-code}" if code and code < 0 else f"ended with exit code {code}"
         lines = self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
         tail = "".join(f"\n    {line}" for line in lines)
-        return WorkerFailed(
+        return WorkerError(
             f"the {self.framework} worker ({self.role}) {message}"
             + (f"\n  its last lines:{tail}" if tail else "")
         )
@@ -193,7 +193,7 @@ class Workers:
             worker.stop()
 
     def _next(self, role: Role) -> Mapping[str, Any]:
-        """Wait for a side's next message. Raises `WorkerFailed` as soon as either side fails."""
+        """Wait for a side's next message. Raises `WorkerError` as soon as either side fails."""
         while not self._workers[role].messages:
             sender, message = self._inbox.get()
             worker = self._workers[sender]
@@ -209,7 +209,7 @@ class Workers:
     def events(self) -> Iterator[Event]:
         """Yield what both sides recorded, in order, until their runs are over.
 
-        Raises `WorkerFailed` when a side crashes, is killed or raises, and `ComparisonError` when
+        Raises `WorkerError` when a side crashes, is killed or raises, and `ComparisonError` when
         the sides do not record the same things in the same order.
         """
         for role in ROLES:
@@ -250,7 +250,7 @@ class Workers:
 def run_reprod_log(reference: Path, port: Path, log: Path) -> None:
     """Have reprod_log compare two of its files and write its log, in a process of its own.
 
-    Raises `WorkerFailed` if reprod_log, or Paddle, which it imports, is not installed or fails.
+    Raises `WorkerError` if reprod_log, or Paddle, which it imports, is not installed or fails.
     """
     with atomic_path(log) as partial, tempfile.TemporaryDirectory(prefix="dgtool-") as folder:
         # reprod_log runs the pickles that it reads, so it gets copies that were written here.
@@ -261,7 +261,7 @@ def run_reprod_log(reference: Path, port: Path, log: Path) -> None:
         finished = subprocess.run(command, env=_environment(1), capture_output=True, text=True)
         if finished.returncode:
             lines = finished.stderr.splitlines()[-_LOG_LINES:]
-            raise WorkerFailed("reprod_log failed:" + "".join(f"\n    {line}" for line in lines))
+            raise WorkerError("reprod_log failed:" + "".join(f"\n    {line}" for line in lines))
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from parity.errors import CouldNotRun
+from parity.errors import CouldNotRunError
 from parity.pair import Array
 
 __all__ = [
@@ -40,7 +40,7 @@ def prepare(dtype: str, threads: int) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Describe the framework as it runs here. (The thread count is set by the environment.)"""
+    """Describe the framework as it runs here (threads are set by the environment)."""
     return {"framework": "paddle", "version": str(paddle.__version__)}
 
 
@@ -58,7 +58,7 @@ def load(networks: Mapping[str, nn.Layer], path: Path) -> None:
     """Load a nested checkpoint strictly; values are cast to the parameters' dtype.
 
     ``set_state_dict`` skips what does not fit and only warns, so names and shapes are checked first.
-    Raises `CouldNotRun` naming every tensor that is missing, unexpected or of another shape.
+    Raises `CouldNotRunError` naming every tensor that is missing, unexpected or of another shape.
     """
     checkpoint = paddle.load(str(path), return_numpy=True)
     for name, network in networks.items():
@@ -71,7 +71,7 @@ def load(networks: Mapping[str, nn.Layer], path: Path) -> None:
             if key in given and list(given[key].shape) != list(expected[key].shape)
         ]
         if problems:
-            raise CouldNotRun(f"the weights do not fit {name}: {'; '.join(problems)}")
+            raise CouldNotRunError(f"the weights do not fit {name}: {'; '.join(problems)}")
         network.set_state_dict({key: _cast(value, expected[key]) for key, value in given.items()})
 
 

@@ -145,8 +145,8 @@ def _print_notes(console: Console, result: Result) -> None:
         changed = sum(map(len, result.shared_hyperparameters.values()))
         if changed:
             console.print(
-                f"[dim]float64: {changed} layers of the reference use epsilon and momentum as the port has them, "
-                f"rounded to float32[/]"
+                f"[dim]float64: {changed} layers of the reference use epsilon and momentum "
+                f"as the port has them, rounded to float32[/]"
             )
 
 
