@@ -1,10 +1,10 @@
 """Weights between Torch and Paddle: formats -> plan -> execute -> verify. Imports neither."""
 
 from converter.checkpoint import Checkpoint, TensorInfo
-from converter.convert import convert, framework_of, plan_for
 from converter.errors import ConverterError, FormatError, PlanError, UsageError, VerifyError
 from converter.execute import converted, write_checkpoint
 from converter.formats import open_checkpoint
+from converter.pipeline import convert, framework_of, plan_for
 from converter.plan import Assumption, LayerSpec, Plan, Step, make_plan
 from converter.verify import verify
 

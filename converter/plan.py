@@ -7,14 +7,13 @@ Linear and an Embedding look the same.
 from __future__ import annotations
 
 import fnmatch
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from converter.checkpoint import Array, Framework, KeyPath, Scalar, TensorInfo, dotted
+from converter.checkpoint import Array, Framework, KeyPath, Scalar, TensorInfo
 from converter.errors import PlanError, UsageError
 from converter.rules import LAYER_RULES, Operation, Rule
 
@@ -99,8 +98,8 @@ def make_plan(
     """Plan the conversion of ``tensors`` from ``source`` to the other framework.
 
     ``layers`` gives each layer's type by dotted path. Raises `PlanError` with a sentence for every
-    tensor that has no layer type, no rule, a shape its rule cannot take, or a target that another
-    tensor has too, and for every tensor that a known layer lacks.
+    tensor that has no layer type, no rule or a shape its rule cannot take, and for every tensor that
+    a known layer lacks.
     """
     forward = source == "torch"
     problems: list[str] = []
@@ -131,8 +130,6 @@ def make_plan(
             continue
         steps.append(_step(info, rule, spec.type, forward))
     problems += _missing(tensors, layers, forward, source)
-    targets = Counter(dotted(step.target) for step in steps if step.target is not None)
-    problems += [f"'{name}' would be written {count} times" for name, count in targets.items() if count > 1]
     if not tensors:
         problems.append("the checkpoint holds no tensors")
     if problems:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from converter import LayerSpec, PlanError, TensorInfo, make_plan
-from converter.rules import KEEP, Operation
+from converter.rules import KEEP
 from parity.errors import ComparisonError
 from parity.pair import Array, Framework
 
 __all__ = ["Alignment", "Match", "NetworkTensors", "align"]
-
-
-_Planned = tuple[str, str | None, Operation, bool, tuple[int, ...]]
-"""The port's name, the layer's type, the operation and whether it leads to the port, the port's shape."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +41,8 @@ class Match:
     reference: str
     port: str
     buffer: bool
-    layer_type: str | None
-    operation: Operation
-    inverted: bool
-
-    def to_reference(self, array: Array) -> Array:
-        """Lay out the port's parameter, or its gradient or moment, as the reference has it."""
-        return self.operation.apply(array) if self.inverted else self.operation.invert(array)
+    to_reference: Callable[[Array], Array]
+    """Lays out the port's parameter, or its gradient or moment, as the reference has it."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +50,6 @@ class Alignment:
     """One network's matches by the reference's name, and what has no counterpart."""
 
     matches: Mapping[str, Match]
-    dropped: tuple[str, ...]
-    """Tensors that the port's framework does not have, by rule."""
     missing: Mapping[str, str]
     """By the reference's name, what the port should have and lacks."""
     unexpected: tuple[str, ...]
@@ -69,49 +58,56 @@ class Alignment:
     """By the reference's name, what is wrong with the shapes."""
 
 
+@dataclass(frozen=True)
+class _Expected:
+    """What should correspond to a tensor of the reference."""
+
+    port: str
+    shape: tuple[int, ...]
+    to_reference: Callable[[Array], Array]
+
+
 def align(network: str, reference: NetworkTensors, port: NetworkTensors) -> Alignment:
     """Match the tensors of one network by converted name, never by position or shape.
 
-    Raises `ComparisonError` when the converter has no rule for one of the reference's tensors.
+    Raises `ComparisonError` when the converter has no rule for one of the Torch side's tensors.
     """
-    if reference.framework == port.framework:
-        shapes = {name: shape for name, (_, shape) in reference.tensors.items()}
-        planned: dict[str, _Planned] = {
-            name: (name, None, KEEP, True, shape) for name, shape in shapes.items()
-        }
-        dropped: tuple[str, ...] = ()
-    else:
-        torch_side = reference if reference.framework == "torch" else port
-        layers = {path: LayerSpec(kind) for path, kind in torch_side.layers.items()}
-        infos = {
-            name: TensorInfo((name,), np.dtype(dtype), shape)
-            for name, (dtype, shape) in reference.tensors.items()
-        }
-        try:
-            plan = make_plan(infos, reference.framework, layers)
-        except PlanError as error:
-            raise ComparisonError(f"{network} cannot be matched: {error}") from error
-        planned = {
-            step.source[0]: (target[0], step.layer_type, step.operation, step.forward, step.target_shape)
-            for step, target in plan.kept
-        }
-        dropped = tuple(step.source[0] for step in plan.steps if step.target is None)
+    expected, torch_only = _expected(network, reference, port)
+    matches, missing, misshapen = {}, {}, {}
+    for name, wanted in expected.items():
+        if wanted.port not in port.tensors:
+            missing[name] = wanted.port
+        elif (shape := port.tensors[wanted.port][1]) != wanted.shape:
+            misshapen[name] = f"the port should have {list(wanted.shape)}, and has {list(shape)}"
+        else:
+            matches[name] = Match(name, wanted.port, name in reference.buffers, wanted.to_reference)
+    known = {wanted.port for wanted in expected.values()} | torch_only
+    return Alignment(matches, missing, tuple(name for name in port.tensors if name not in known), misshapen)
 
-    matches, misshapen = {}, {}
-    for name, (target, layer_type, operation, forward, shape) in planned.items():
-        if target not in port.tensors:
-            continue
-        if port.tensors[target][1] != shape:
-            misshapen[name] = (
-                f"the reference needs {list(shape)}, the port has {list(port.tensors[target][1])}"
-            )
-            continue
-        matches[name] = Match(name, target, name in reference.buffers, layer_type, operation, not forward)
-    targets = {target for target, *_ in planned.values()}
-    return Alignment(
-        matches,
-        dropped,
-        missing={name: target for name, (target, *_) in planned.items() if target not in port.tensors},
-        unexpected=tuple(name for name in port.tensors if name not in targets),
-        misshapen=misshapen,
-    )
+
+def _expected(
+    network: str, reference: NetworkTensors, port: NetworkTensors
+) -> tuple[dict[str, _Expected], frozenset[str]]:
+    """Return what the port should have, by the reference's name, and what only Torch has, by rule."""
+    if reference.framework == port.framework:
+        same = {name: _Expected(name, shape, KEEP.invert) for name, (_, shape) in reference.tensors.items()}
+        return same, frozenset()
+    torch_side = reference if reference.framework == "torch" else port
+    tensors = {
+        name: TensorInfo((name,), np.dtype(dtype), shape)
+        for name, (dtype, shape) in torch_side.tensors.items()
+    }
+    layers = {path: LayerSpec(kind) for path, kind in torch_side.layers.items()}
+    try:
+        plan = make_plan(tensors, "torch", layers)
+    except PlanError as error:
+        raise ComparisonError(f"{network} cannot be matched: {error}") from error
+    torch_only = frozenset(step.source[0] for step in plan.steps if step.target is None)
+    pairs = [(step, step.source[0], target[0]) for step, target in plan.kept]
+    if torch_side is reference:
+        return {
+            name: _Expected(target, step.target_shape, step.operation.invert) for step, name, target in pairs
+        }, torch_only
+    return {
+        target: _Expected(name, step.source_shape, step.operation.apply) for step, name, target in pairs
+    }, torch_only

@@ -13,7 +13,7 @@ import numpy as np
 
 from parity import reprod
 from parity.compare import Comparison
-from parity.errors import UsageError
+from parity.errors import UsageError, WorkerError
 from parity.judge import Row
 from parity.pair import Array, Implementation, Pair
 from parity.record import ROLES, Event, Job, Role, Run, Workers, spool_folder
@@ -63,8 +63,11 @@ def check(
 
         with Workers(job(pair.reference), job(pair.port), spool, progress) as workers:
             session = _Session(pair, options, runs, folder, keep)
-            for event in workers.events():
-                session.take(event)
+            try:
+                for event in workers.events():
+                    session.take(event)
+            except WorkerError as error:
+                raise session.explained(error) from error
             session.finish(workers)
             workers.finish()
         session.result.save(folder)
@@ -137,6 +140,14 @@ class _Session:
                     spent += arrays[name].nbytes
         for trace, message, arrays in zip(traces, (event.reference, event.port), kept, strict=True):
             trace.unit(message, arrays)
+
+    def explained(self, error: WorkerError) -> WorkerError:
+        """Add what differed before a side failed, which often says why it could not go on."""
+        if not self.result.mismatches:
+            return error
+        first = self.result.mismatches[0]
+        when = "initially" if first.iteration < 0 else f"in iteration {first.iteration}"
+        return WorkerError(f"{error}\n  before that, the {first.quantity} {first.label} differed {when}")
 
     def finish(self, workers: Workers) -> None:
         """Write what remains: the traces' descriptions and reprod_log's files of the first run."""

@@ -56,8 +56,8 @@ class Comparison:
 
     def losses(self, iteration: int, reference: Mapping[str, Any], port: Mapping[str, Any]) -> Iterator[Row]:
         """Compare one iteration's losses."""
-        # The counts of values per statistic come from the Torch side, whichever it is.
-        self._batch_norm = reference["batch_norm"] or port["batch_norm"]
+        # Only the Torch side counts the values per statistic (parity/frameworks).
+        self._batch_norm = (reference if self.frameworks[0] == "torch" else port)["batch_norm"]
         expected, actual = reference["values"], port["values"]
         for name in [*expected, *(extra for extra in actual if extra not in expected)]:
             if name not in actual:

@@ -266,9 +266,16 @@ def run_reprod_log(reference: Path, port: Path, log: Path) -> None:
 
 def _environment(threads: int) -> dict[str, str]:
     """Return the variables for a process that can import what this one can."""
-    limits = dict.fromkeys(_THREAD_VARIABLES, str(threads))
-    # A pair given as module:attribute may live beside the caller, outside any installed package.
-    return {**os.environ, **limits, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return {
+        **os.environ,
+        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        # A pair given as module:attribute may live beside the caller, outside any installed package.
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        # Paddle's start-up remark on compilers would stand in every worker's last lines.
+        "PYTHONWARNINGS": ",".join(
+            filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:No ccache found"))
+        ),
+    }
 
 
 def _key(message: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from parity.errors import TraceError
-from parity.judge import Row
+from parity.judge import Quantity, Row
 from parity.metrics import Metrics
 
 __all__ = ["RESULT_FILE", "SCHEMA", "Loss", "Result", "rows_to_json"]
 
 SCHEMA = "dgtool.check/1"
 RESULT_FILE = "check.json"
+
+_STAGES: dict[Quantity, int] = {"loss": 0, "gradient": 1, "optimizer": 2, "parameter": 3, "buffer": 4}
+"""In what order the quantities of one iteration come about."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,9 @@ class Result:
 
     @property
     def mismatches(self) -> list[Row]:
-        """The rows that a correct port would not show, the most telling run first."""
-        ordered = sorted(self.rows, key=lambda row: (row.dtype != "float64", row.iteration))
-        return [row for row in ordered if not row.good]
+        """The rows that a correct port would not show: float64 first, then in the order of causes."""
+        wrong = [row for row in self.rows if not row.good]
+        return sorted(wrong, key=lambda row: (row.dtype != "float64", row.iteration, _STAGES[row.quantity]))
 
     @property
     def passed(self) -> bool:

@@ -67,6 +67,12 @@ class _NDArray:
         self.value = flat.reshape(shape, order="F" if fortran_order else "C")
 
 
+def _tuple(items: object = ()) -> tuple[Any, ...]:
+    if not isinstance(items, (list, tuple)):
+        raise pickle.UnpicklingError("a malformed tuple")
+    return tuple(items)
+
+
 class _Unresolved:
     """A global that may be named but not called."""
 
@@ -96,6 +102,7 @@ def _scalar(dtype: object, data: object) -> Any:
 NUMPY_GLOBALS: Globals = {
     ("collections", "OrderedDict"): StateDict,
     ("_codecs", "encode"): _encode,
+    **{(module, "tuple"): _tuple for module in ("builtins", "__builtin__")},
     ("numpy", "dtype"): _DType,
     ("numpy", "ndarray"): _NDARRAY_TYPE,  # type: ignore[dict-item]  # named, never called
     # NumPy 2 moved numpy.core to numpy._core; files of either age are about.

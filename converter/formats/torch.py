@@ -181,7 +181,9 @@ def write(
         _store(archive, "archive/data.pkl", program)
         _store(archive, "archive/byteorder", b"little")
         for number, (_, array) in enumerate(listed):
-            _store(archive, f"archive/data/{number}", np.ascontiguousarray(array).data.cast("B"))
+            _store(
+                archive, f"archive/data/{number}", np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+            )
         _store(archive, "archive/version", b"3\n")
 
 

@@ -1,0 +1,41 @@
+"""What many tests need: processes of either framework, and the command line in this one."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dgtool.cli import app
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Callable[..., str]:
+    """Run a program in a process of its own and return what it prints.
+
+    The frameworks are imported in such processes only, never in the tests' own.
+    """
+
+    def run(program: str, *arguments: object) -> str:
+        command = [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)]
+        finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
+
+    return run
+
+
+@pytest.fixture
+def dgtool(tmp_path, monkeypatch):
+    """Call the command line from an empty folder; returns a result with exit_code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object):
+        return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+
+    return call
