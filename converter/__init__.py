@@ -6,7 +6,6 @@ from converter.execute import converted, write_checkpoint
 from converter.formats import open_checkpoint
 from converter.pipeline import convert, framework_of, plan_for
 from converter.plan import Assumption, LayerSpec, Plan, Step, make_plan
-from converter.verify import verify
 
 __all__ = [
     "Assumption",
@@ -26,6 +25,5 @@ __all__ = [
     "make_plan",
     "open_checkpoint",
     "plan_for",
-    "verify",
     "write_checkpoint",
 ]

@@ -3,13 +3,13 @@
 Imports no framework; each side runs in a worker process of its own.
 """
 
-from parity.check import check
 from parity.errors import ComparisonError, CouldNotRunError, ParityError, TraceError, UsageError, WorkerError
 from parity.judge import Row
 from parity.metrics import Metrics, measure
 from parity.pair import Implementation, Observer, Pair, Side, load_pair
 from parity.record import Run
 from parity.result import Loss, Result
+from parity.session import check
 from parity.trace import Trace
 
 __all__ = [

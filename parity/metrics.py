@@ -61,6 +61,7 @@ class Metrics:
         return self.reference_nonfinite == 0 and self.port_nonfinite == 0
 
 
+@np.errstate(invalid="ignore", over="ignore")  # Inf - Inf is counted, not warned about
 def measure(reference: Array, port: Array) -> Metrics:
     """Measure how ``port`` differs from ``reference``, both real arrays of the same shape.
 

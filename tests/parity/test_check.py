@@ -1,0 +1,312 @@
+"""The check itself, on a small pair and on narrow DiscoGANs: what is right passes, what is wrong is named."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from DG_pair import DISCOGAN
+from parity import ComparisonError, Result, Run, Trace, TraceError, UsageError, WorkerError, check, load_pair
+from parity.compare_files import compare_files
+
+BOTH = (Run("float32", 3), Run("float64", 3))
+
+
+def run(pair, folder, *, runs=BOTH, keep=(), **options):
+    described = load_pair(pair) if isinstance(pair, str) else pair
+    return check(described, described.options(options), runs, folder, keep=keep)
+
+
+def statuses(result, quantity, name, dtype="float64"):
+    return [
+        row.status for row in result.rows if (row.quantity, row.name, row.dtype) == (quantity, name, dtype)
+    ]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The correct small pair, with everything kept."""
+    folder = tmp_path_factory.mktemp("tiny") / "run"
+    return run("tests.tiny:TINY", folder, keep=["*"]), folder
+
+
+def test_a_correct_pair_passes(tiny):
+    result, _ = tiny
+    assert result.passed
+    assert result.mismatches == []
+    assert result.largest_loss_difference("float64") < 1e-13
+    assert {row.quantity for row in result.rows} == {"loss", "gradient", "parameter", "buffer", "optimizer"}
+
+
+def test_square_linears_are_aligned_by_layer_type(tiny):
+    assert statuses(tiny[0], "parameter", "fc.weight") == ["equal", *["rounding"] * 3]
+    assert statuses(tiny[0], "optimizer", "head.weight/exp_avg") == ["rounding"] * 3
+
+
+def test_zeros_and_absent_gradients_are_no_differences(tiny):
+    assert statuses(tiny[0], "gradient", "fc.bias") == ["zero"] * 3
+    assert statuses(tiny[0], "gradient", "idle.weight") == ["absent"] * 3
+
+
+def test_the_running_variance_is_a_framework_difference(tiny):
+    assert statuses(tiny[0], "buffer", "norm.running_var") == ["equal", *["framework"] * 3]
+    assert set(statuses(tiny[0], "buffer", "norm.running_mean")) <= {"equal", "rounding"}
+
+
+def test_a_result_is_read_back_as_it_was(tiny):
+    result, folder = tiny
+    loaded = Result.load(folder)
+    assert [repr(row) for row in loaded.rows] == [repr(row) for row in result.rows]
+    assert loaded.losses == result.losses
+    assert loaded.to_json() == result.to_json()
+    assert json.loads((folder / "check.json").read_text())["result"] == "pass"
+
+
+def test_traces_hold_what_was_kept_and_compare_again_without_a_framework(tiny):
+    result, folder = tiny
+    rows = compare_files(folder / "float64" / "reference", folder / "float64" / "port")
+    expected = [row for row in result.rows if row.dtype == "float64" and row.iteration >= -1]
+    assert sorted((r.iteration, r.quantity, r.name, r.status) for r in rows) == sorted(
+        (r.iteration, r.quantity, r.name, r.status) for r in expected
+    )
+    trace = Trace.open(folder / "float32" / "port")
+    assert trace.framework == "paddle"
+    assert trace.environment["version"]
+    gradients = trace.arrays((0, "gradient", "net"))
+    assert gradients["fc.weight"].dtype == np.float32
+    assert "idle.weight" not in gradients
+
+
+def test_swapped_roles_pass_too(tmp_path):
+    result = run("tests.tiny:SWAPPED_ROLES", tmp_path / "run")
+    assert result.passed
+    assert statuses(result, "buffer", "norm._variance") == ["equal", *["framework"] * 3]
+
+
+def test_a_framework_agrees_with_itself_exactly(tmp_path):
+    result = run("tests.tiny:TORCH_AGAINST_ITSELF", tmp_path / "run")
+    assert result.passed
+    assert {row.status for row in result.rows} == {"equal", "absent"}
+    assert not (tmp_path / "run" / "bp_align_diff.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("pair", "quantity", "name", "status", "note"),
+    [
+        (
+            "DETACHED",
+            "gradient",
+            "embedding.weight",
+            "missing",
+            "the port has no gradient; the reference's has norm",
+        ),
+        ("DETACHED", "optimizer", "embedding.weight/exp_avg", "missing", "keeps no such state"),
+        ("USED_IDLE", "gradient", "idle.weight", "unexpected", "only the port has a gradient, of norm 0"),
+        ("USED_IDLE", "optimizer", "idle.bias/step", "unexpected", "only the port's optimizer keeps it"),
+        ("UNTRANSPOSED", "parameter", "fc.weight", "differs", ""),
+        ("MOMENTUM_SGD", "optimizer", "head.bias/exp_avg", "missing", "keeps no such state"),
+        ("POISONED", "parameter", "head.bias", "differs", "0 NaN or Inf in the reference, 6 in the port"),
+        ("POISONED", "loss", "loss", "differs", "0 NaN or Inf in the reference, 1 in the port"),
+    ],
+)
+def test_what_is_wrong_is_named(pair, quantity, name, status, note, tmp_path):
+    result = run(f"tests.tiny:{pair}", tmp_path / "run")
+    assert not result.passed
+    row = next(row for row in result.mismatches if (row.quantity, row.name) == (quantity, name))
+    assert row.status == status
+    assert note in row.note
+    traces = [Trace.open(tmp_path / "run" / "float64" / side) for side in ("reference", "port")]
+    assert any("file" in unit for trace in traces for unit in trace.units.values())
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+PLANTED = {
+    "SLOPE": ("loss", "gen_loss", 0),
+    "NO_DECAY": ("optimizer", "conv1.weight/exp_avg", 0),
+    "EPSILON": ("loss", "gen_loss", 0),
+    "CLEARED": ("gradient", "main.0.weight", 1),
+    "LOST_STATISTICS": ("buffer", "main.3.running_mean", -1),
+    "MOVED_VARIANCE": ("buffer", "bn3.running_var", 0),
+}
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_a_planted_mistake_is_a_mismatch_that_names_what_differs_first(mistake, mode, tmp_path):
+    result = run(f"tests.planted:{mistake}", tmp_path / "run", mode=mode, width=4)
+    first = result.mismatches[0]
+    assert not result.passed
+    assert (first.dtype, first.quantity, first.name, first.iteration) == ("float64", *PLANTED[mistake])
+
+
+def test_the_momentum_convention_shows_in_buffers_only(tmp_path):
+    """No loss and no gradient differs, so only the buffers can tell."""
+    result = run("tests.planted:MOMENTUM", tmp_path / "run", mode="train", width=4)
+    wrong = {row.quantity for row in result.mismatches}
+    assert wrong == {"buffer"}
+    assert statuses(result, "buffer", "bn2.running_mean") == ["equal"] * 2 + ["differs"] * 6
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("arch", ["discogan", "recongan", "gan"])
+def test_the_correct_discogan_passes_in_every_architecture_and_mode(arch, mode, tmp_path):
+    result = run(DISCOGAN, tmp_path / "run", arch=arch, mode=mode, width=4)
+    assert result.passed, result.mismatches[:3]
+    assert result.largest_loss_difference("float64") < 1e-13
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"extra_layers": True, "batch": 2},
+        {"clear_grad": "all", "mode": "train"},
+        {"update_interval": 3, "rate": 0.5},
+        {"init": "torch-default", "seed": 3, "seed_a": 1, "seed_b": 2},
+    ],
+)
+def test_the_correct_discogan_passes_with_other_options(options, tmp_path):
+    result = run(DISCOGAN, tmp_path / "run", width=4, **options)
+    assert result.passed, result.mismatches[:3]
+    assert len(result.losses) == 2 * 3 * 2
+
+
+def test_gradients_of_the_network_that_waits_add_up(tmp_path):
+    """What is left of iteration 0 is in iteration 1's gradient, on both sides, to the last digits.
+
+    Clearing everything gives iteration 1's own gradient, at the same parameters, for only the
+    discriminators have been stepped; the sum by hand is that plus iteration 0's.
+    """
+    gradients = {}
+    for clear_grad in ("stepping", "all"):
+        folder = tmp_path / clear_grad
+        runs = (Run("float64", 2),)
+        run(DISCOGAN, folder, runs=runs, keep=["generator_*"], clear_grad=clear_grad, mode="train", width=4)
+        for side in ("reference", "port"):
+            trace = Trace.open(folder / "float64" / side)
+            for iteration in (0, 1):
+                for network in ("generator_A", "generator_B"):
+                    kept = trace.arrays((iteration, "gradient", network))
+                    gradients[clear_grad, side, iteration, network] = kept
+    compared = 0
+    for side in ("reference", "port"):
+        for network in ("generator_A", "generator_B"):
+            left = gradients["stepping", side, 0, network]
+            own = gradients["all", side, 1, network]
+            found = gradients["stepping", side, 1, network]
+            assert left.keys() == own.keys() == found.keys()
+            for name in found:
+                by_hand = left[name] + own[name]
+                scale = np.linalg.norm(by_hand)
+                assert np.linalg.norm(found[name] - by_hand) <= 1e-12 * scale, name
+                assert np.linalg.norm(found[name] - own[name]) > 1e-6 * scale, name
+                compared += 1
+    assert compared == 4 * 20
+
+
+def test_only_losses_are_recorded_when_asked(tmp_path):
+    result = run(DISCOGAN, tmp_path / "run", runs=(Run("float32", 2, "losses"),), width=4)
+    assert result.passed
+    assert {row.quantity for row in result.rows} == {"loss"}
+    assert (tmp_path / "run" / "bp_align_diff.log").read_text().count("mean diff: check passed") == 4
+
+
+def test_weights_of_either_framework_start_both_sides(tmp_path):
+    from converter import convert
+    from weights.files import write_weights
+
+    write_weights(tmp_path, seed=5, width=4)
+    options = DISCOGAN.options({"width": 4})
+    convert(tmp_path / "discogan.pth", tmp_path / "d.pdparams", DISCOGAN.layers(options))
+    losses = {}
+    for name in ("discogan.pth", "discogan.safetensors", "d.pdparams"):
+        result = check(DISCOGAN, options, (Run("float64", 2),), tmp_path / "run", weights=tmp_path / name)
+        assert result.passed
+        losses[name] = [(loss.reference, loss.port) for loss in result.losses]
+    assert losses["discogan.pth"] == losses["discogan.safetensors"] == losses["d.pdparams"]
+    seeded = run(DISCOGAN, tmp_path / "run", runs=(Run("float64", 2),), width=4, seed=5)
+    assert [(loss.reference, loss.port) for loss in seeded.losses] == losses["discogan.pth"]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ("RAISES", "the paddle worker (port) failed: RuntimeError: planted failure"),
+        ("KILLED", "was killed by signal 9\n  its last lines:\n    last words"),
+        ("EXITS", "ended with exit code 7"),
+        ("EXTRA_LAYER", "the weights do not fit generator_A: extra.weight is missing; extra.bias is missing"),
+        ("NAN", "before that, the parameter discriminator_B.conv5.weight differed in iteration 0"),
+    ],
+)
+def test_a_side_that_fails_is_an_error_with_its_last_words(mistake, message, tmp_path):
+    with pytest.raises(WorkerError) as caught:
+        run(f"tests.planted:{mistake}", tmp_path / "run", width=4)
+    assert message in str(caught.value)
+    assert caught.value.exit_code == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sides_that_record_different_things_are_an_error(tmp_path):
+    with pytest.raises(
+        ComparisonError, match="the reference has gradient of generator_A in iteration 0 where"
+    ):
+        run("tests.planted:UNREPORTED_GRADIENTS", tmp_path / "run", width=4)
+
+
+def test_a_loss_of_another_name_is_missing_and_unexpected(tmp_path):
+    result = run("tests.planted:OTHER_LOSS_NAME", tmp_path / "run", width=4, runs=(Run("float64", 1),))
+    assert [(row.name, row.status) for row in result.mismatches] == [
+        ("dis_loss", "missing"),
+        ("d_loss", "unexpected"),
+    ]
+
+
+def test_a_side_that_does_not_exist_is_named(tmp_path):
+    absent = replace(DISCOGAN, port=replace(DISCOGAN.port, factory="DG_paddle.bp_DG:Absent"))
+    with pytest.raises(WorkerError, match="cannot load 'DG_paddle.bp_DG:Absent'"):
+        run(absent, tmp_path / "run", width=4)
+
+
+def test_a_folder_of_someone_elses_is_not_replaced(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UsageError, match="is not the result of a check"):
+        run(DISCOGAN, tmp_path, width=4)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_what_differs_is_kept_within_bounds(tmp_path, monkeypatch):
+    monkeypatch.setattr("parity.session._KEPT_BYTES", 100_000)
+    result = run("tests.planted:SLOPE", tmp_path / "run", width=4)
+    size = sum(path.stat().st_size for path in (tmp_path / "run").rglob("*.safetensors"))
+    assert len(result.mismatches) > 100
+    assert 100_000 < size < 400_000
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"schema": "dgtool.check/0"}', '{"schema": "dgtool.trace/9"}', "[]"]
+)
+def test_what_is_no_result_or_trace_is_refused_by_name(content, tmp_path):
+    for name in ("check.json", "trace.json"):
+        (tmp_path / name).write_text(content)
+    with pytest.raises(TraceError, match=r"check\.json"):
+        Result.load(tmp_path)
+    with pytest.raises(TraceError, match=r"trace\.json"):
+        Trace.open(tmp_path)
+
+
+def test_a_trace_cannot_reach_outside_its_folder(tiny, tmp_path):
+    _, folder = tiny
+    source = folder / "float32" / "port"
+    content = json.loads((source / "trace.json").read_text())
+    content["units"][0]["file"] = "../secret.safetensors"
+    (tmp_path / "trace.json").write_text(json.dumps(content))
+    key = tuple(content["units"][0][part] for part in ("iteration", "quantity", "network"))
+    with pytest.raises(TraceError, match="is not in the trace's folder"):
+        Trace.open(tmp_path).arrays(key)
+
+
+def test_the_empty_result_does_not_pass():
+    empty = Result("p", {}, {}, ("float32",), 0)
+    assert not empty.passed
+    assert math.isnan(empty.largest_loss_difference("float32"))
