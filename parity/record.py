@@ -84,7 +84,9 @@ def spool_folder() -> Iterator[Path]:
     """Make a folder for short-lived files, in memory where the system has room for it."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _SPOOL_BYTES
-    with tempfile.TemporaryDirectory(prefix="dgtool-", dir=memory if roomy else None) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix=f"dgtool-{os.getpid()}-", dir=memory if roomy else None
+    ) as folder:
         yield Path(folder)
 
 
@@ -107,6 +109,7 @@ class _Worker:
             "runs": [vars(run) for run in job.runs],
             "threads": job.threads,
             "spool": str(folder),
+            "scratch": str(spool),
             "max_pending": _MAX_PENDING,
         }
         job_path = spool / f"{role}.json"

@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import platform
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -32,6 +33,10 @@ INITIAL = -1
 """The iteration number of what is recorded before the first step."""
 
 
+class _OrphanedError(Exception):
+    """The parent is gone, and with it everyone who could read what is recorded or clean it up."""
+
+
 class _Channel:
     """Messages to the parent, and units handed over and given back."""
 
@@ -44,8 +49,11 @@ class _Channel:
         self._count = 0
 
     def send(self, kind: str, **content: Any) -> None:
-        self._out.write(json.dumps({"kind": kind, **content}) + "\n")
-        self._out.flush()
+        try:
+            self._out.write(json.dumps({"kind": kind, **content}) + "\n")
+            self._out.flush()
+        except BrokenPipeError as error:
+            raise _OrphanedError from error
 
     def hand_over(self, arrays: Mapping[str, Array], **content: Any) -> None:
         """Write one unit and announce it, waiting first until there is room for it."""
@@ -68,8 +76,7 @@ class _Channel:
     def next_line(self) -> str:
         line = self._back.readline()
         if not line:
-            # The parent is gone, and with it everyone who could read what is recorded.
-            raise SystemExit(1)
+            raise _OrphanedError
         return line.strip()
 
     def drain(self) -> None:
@@ -189,6 +196,9 @@ def main(job_path: str) -> int:
             _perform(framework, job, run, channel)
         channel.drain()
         _obey(channel)
+    except _OrphanedError:
+        shutil.rmtree(job["scratch"], ignore_errors=True)
+        return 1
     except ParityError as error:
         channel.send("failed", message=str(error))
         return 1

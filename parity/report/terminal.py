@@ -13,7 +13,7 @@ from rich.text import Text
 from parity.judge import SCALES, Quantity, Row
 from parity.result import Result
 
-__all__ = ["number", "print_gradients", "print_pairs", "print_result", "table"]
+__all__ = ["apart", "number", "print_gradients", "print_pairs", "print_result", "table"]
 
 _SHOWN_MISMATCHES = 12
 
@@ -23,6 +23,16 @@ def number(value: float) -> str:
     if value == 0.0:
         return "0"
     return f"{value:.3g}" if 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
+
+
+def apart(first: float, second: float) -> tuple[str, str]:
+    """Write two figures with as many digits as it takes to see that they differ."""
+    texts = (f"{first:.3g}", f"{second:.3g}")
+    digits = 4
+    while texts[0] == texts[1] and first != second and digits <= 17:
+        texts = (f"{first:.{digits}g}", f"{second:.{digits}g}")
+        digits += 1
+    return texts
 
 
 def table(*columns: str, title: str | None = None) -> Table:
@@ -119,7 +129,7 @@ def _print_mismatches(console: Console, mismatches: Sequence[Row]) -> None:
     differing = table("what differs", "run", "iteration", "quantity", "error", "limit", "status")
     for row in mismatches[:_SHOWN_MISMATCHES]:
         iteration = "initial" if row.iteration < 0 else str(row.iteration)
-        figures = ("-", "-") if math.isnan(row.limit) else (number(row.error), number(row.limit))
+        figures = ("-", "-") if math.isnan(row.limit) else apart(row.error, row.limit)
         differing.add_row(escape(row.label), row.dtype, iteration, row.quantity, *figures, _status(row))
     console.print(differing)
     for note in dict.fromkeys(
@@ -211,7 +221,7 @@ def _gradient_cells(row: Row) -> list[str]:
         number(found.relative_l2),
         f"{found.cosine:.6f}",
         f"{found.sign_agreement:.2%}",
-        f"[{index}] {found.worst_reference:.4g} / {found.worst_port:.4g}",
+        f"[{index}] {' / '.join(apart(found.worst_reference, found.worst_port))}",
     ]
 
 
