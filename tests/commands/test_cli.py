@@ -183,7 +183,7 @@ def test_compare_reads_logs_and_has_reprod_log_write_its_own(dgtool, tmp_path):
         (("check-bp", "--pair", "disco"), 2, "no pair named 'disco' (registered: discogan)"),
         (("check-bp", "--rate", 7), 2, "rate must lie between 0 and 1, not 7.0"),
         (("check-bp", "--mode", "test"), 2, "'test' is not one of 'eval', 'train'"),
-        (("check-bp", "--iters", 0), 2, "0 is not in the range"),
+        (("check-bp", "--iters", 0), 2, "Invalid value for '--iters'"),
         (
             ("check-bp", "--out", "folder.pth", *SMALL),
             2,
