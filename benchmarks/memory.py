@@ -45,9 +45,8 @@ def main() -> None:
             peak = max(peak, sum(map(proportional_bytes, tree(process.pid))))
             time.sleep(SAMPLE_SECONDS)
         disk = sum(path.stat().st_size for path in Path(name).rglob("*") if path.is_file())
-    print(
-        f"exit code {process.returncode}; peak {peak / 1e9:.2f} GB of memory, {disk / 1e6:.1f} MB left on disk"
-    )
+    used = f"peak {peak / 1e9:.2f} GB of memory, {disk / 1e6:.1f} MB left on disk"
+    print(f"exit code {process.returncode}; {used}")
 
 
 if __name__ == "__main__":
