@@ -101,7 +101,9 @@ def main() -> None:
     side = DiscoGAN(run.options)
     for name, network in side.networks.items():
         weights = {key: paddle.to_tensor(value) for key, value in run.weights[name].items()}
-        network.set_state_dict(weights)
+        missing, unexpected = network.set_state_dict(weights)
+        if missing or unexpected:  # set_state_dict itself only warns
+            raise ValueError(f"{name} lacks {missing} or does not know {unexpected}")
     batch = {name: paddle.to_tensor(array) for name, array in run.batch.items()}
     for iteration in range(run.iters):
         side.training_step(iteration, batch, run)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from parity.record import Role
 
-__all__ = ["errors_to_exit_codes", "output_console", "print_json", "side_progress"]
+__all__ = ["errors_to_exit_codes", "output_console", "print_json", "side_progress", "tensor_progress"]
 
 _PLAIN_WIDTH = 160
 
@@ -49,6 +49,19 @@ def output_console(quiet: bool = False) -> Console:
 def print_json(content: Any) -> None:
     """Print one JSON document, and nothing else, on standard output."""
     typer.echo(json.dumps(content, indent=2, allow_nan=False))
+
+
+@contextmanager
+def tensor_progress(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Name each tensor on standard error as it is written; nothing where that is no terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True, quiet=quiet)
+    if not console.is_terminal:
+        yield lambda name: None
+        return
+    with console.status("reading") as status:
+        yield lambda name: status.update(f"writing {name}")
 
 
 @contextmanager

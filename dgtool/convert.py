@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dgtool._options import ExtraLayersOption, Framework, JsonOption, PairOption, QuietOption, given_options
-from dgtool._shell import errors_to_exit_codes, output_console, print_json
+from dgtool._shell import errors_to_exit_codes, output_console, print_json, tensor_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +70,16 @@ def convert(
         if dry_run:
             plan = plan_for(open_checkpoint(source), layers, source_framework=stated, assumptions=assumptions)
         else:
-            plan = run(source, target, layers, source_framework=stated, assumptions=assumptions, force=force)
+            with tensor_progress(quiet or json_output) as progress:
+                plan = run(
+                    source,
+                    target,
+                    layers,
+                    source_framework=stated,
+                    assumptions=assumptions,
+                    force=force,
+                    progress=progress,
+                )
         knowledge = "the user's assumptions" if assumptions else f"pair {described.name}"
         if json_output:
             print_json(_to_json(plan, source, target, knowledge, written=not dry_run))

@@ -3,8 +3,8 @@
 The limits are relative errors, each against a scale that a single element cannot distort (see
 `SCALES`).
 
-In float64 rounding lies many orders below any mistake (DiscoGAN, 30 iterations in train mode: at
-most 2e-13), and one limit serves every iteration. Parameters, and the running means behind them,
+In float64 rounding lies many orders below any mistake (DiscoGAN in train mode: at most
+2e-12), and one limit serves every iteration. Parameters, and the running means behind them,
 get two orders more: where a gradient is zero by structure, Adam divides its rounding, 1e-16, by an
 epsilon of 1e-8, and every step moves the parameter by that times the learning rate.
 
@@ -33,12 +33,13 @@ GOOD: frozenset[Status] = frozenset({"equal", "rounding", "zero", "absent", "fra
 
 SCALES: dict[Quantity, str] = {
     "loss": "the loss",
-    "gradient": "the network's global gradient norm",
+    "gradient": "the network's gradient norm",
     "parameter": "the tensor's norm",
     "buffer": "the tensor's norm",
-    "optimizer": "the norm of that state over the network",
+    "optimizer": "the state's norm",
 }
-"""What the L2 norm of a difference is divided by."""
+"""What the L2 norm of a difference is divided by; norms of gradients and of optimizer state (say,
+``exp_avg``) are taken over the whole network."""
 
 LIMITS: dict[str, dict[Quantity, tuple[float, float]]] = {
     "float64": {

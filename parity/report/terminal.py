@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from parity.judge import SCALES, Quantity, Row
+from parity.judge import LIMITS, SCALES, Quantity, Row
 from parity.result import Result
 
 __all__ = ["apart", "number", "print_gradients", "print_pairs", "print_result", "table"]
@@ -79,8 +79,8 @@ def _print_losses(console: Console, result: Result) -> None:
         "loss",
         "reference",
         "port",
-        f"port - reference ({first})",
-        *(f"({dtype})" for dtype in oracle),
+        f"difference, {first}",
+        *(f"difference, {dtype}" for dtype in oracle),
     ]
     losses = table(*columns)
     others = {(loss.dtype, loss.iteration, loss.name): loss for loss in result.losses}
@@ -99,7 +99,7 @@ def _print_losses(console: Console, result: Result) -> None:
 
 
 def _print_quantities(console: Console, result: Result) -> None:
-    columns = [column for dtype in result.dtypes for column in (f"largest error ({dtype})", "limit")]
+    columns = [column for dtype in result.dtypes for column in (f"error, {dtype}", _limit_heading(dtype))]
     quantities = table("quantity", "relative to", "compared", *columns, "differ")
     for quantity, scale in SCALES.items():
         rows = [row for row in result.rows if row.quantity == quantity]
@@ -111,6 +111,11 @@ def _print_quantities(console: Console, result: Result) -> None:
         quantities.add_row(quantity, scale, str(len(rows)), *cells, count)
     console.print(quantities)
     console.print()
+
+
+def _limit_heading(dtype: str) -> str:
+    later = {limits[1] for limits in LIMITS[dtype].values()}
+    return "limit, iteration 0" if later == {math.inf} else "limit"
 
 
 def _worst(rows: Iterable[Row], dtype: str) -> tuple[str, str]:

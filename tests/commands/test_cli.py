@@ -92,7 +92,7 @@ def test_check_bp_prints_the_comparison_and_writes_the_folder(dgtool, tmp_path):
         "against paddle ",
         "gen_loss_1",
         "largest loss difference:",
-        "the network's global gradient norm",
+        "the network's gradient norm",
         "Torch's running variance is unbiased",
         "PASS: every difference is at rounding level in float64",
     ):
