@@ -18,10 +18,17 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def heed_interrupts():
+    # A shell that starts the tests in the background has them, and their children, ignore SIGINT.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(folder):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(COMMAND, cwd=folder, env=environment, text=True, **pipes)
+    return subprocess.Popen(
+        COMMAND, cwd=folder, env=environment, text=True, preexec_fn=heed_interrupts, **pipes
+    )
 
 
 def children_of(pid):
