@@ -4,7 +4,7 @@ from converter.checkpoint import Checkpoint, TensorInfo
 from converter.errors import ConverterError, FormatError, PlanError, UsageError, VerifyError
 from converter.execute import converted, write_checkpoint
 from converter.formats import open_checkpoint
-from converter.pipeline import convert, framework_of, plan_for
+from converter.pipeline import check_target, convert, framework_of, plan_for
 from converter.plan import Assumption, LayerSpec, Plan, Step, make_plan
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "TensorInfo",
     "UsageError",
     "VerifyError",
+    "check_target",
     "convert",
     "converted",
     "framework_of",

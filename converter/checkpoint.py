@@ -19,7 +19,7 @@ __all__ = ["Array", "Checkpoint", "Framework", "Scalar", "TensorInfo", "dotted"]
 
 Array = npt.NDArray[Any]
 Framework = Literal["torch", "paddle"]
-Scalar = str | int | float | bool | None
+Scalar = str | int | float | bool | dict[str, Any] | None
 KeyPath = tuple[str, ...]
 
 
@@ -49,4 +49,4 @@ class Checkpoint:
     read: Callable[[str], Array]
     """Return one tensor, C-contiguous, by dotted name."""
     scalars: Mapping[KeyPath, Scalar] = field(default_factory=dict)
-    """Values that are no tensors (an epoch, a tag), by key path."""
+    """Values that are no tensors (an epoch, a tag, an empty dict), by key path."""

@@ -13,7 +13,7 @@ from converter.formats._atomic import atomic_path
 from converter.plan import Assumption, LayerSpec, Plan, make_plan
 from converter.verify import verify
 
-__all__ = ["convert", "framework_of", "plan_for"]
+__all__ = ["check_target", "convert", "framework_of", "plan_for"]
 
 
 def framework_of(checkpoint: Checkpoint, stated: Framework | None = None) -> Framework:
@@ -51,6 +51,22 @@ def plan_for(
     )
 
 
+def check_target(checkpoint: Checkpoint, plan: Plan, target: Path, *, force: bool = False) -> None:
+    """Raise `UsageError` for a target that cannot be meant, or that exists when ``force`` is not given."""
+    framework = format_of(target).FRAMEWORK
+    if framework not in (None, plan.target_framework):
+        raise UsageError(
+            f"{target}: a {target.suffix} file holds {framework.title()}'s names and layouts, "
+            f"and these would be {plan.target_framework.title()}'s; choose another suffix"
+        )
+    if not target.parent.is_dir():
+        raise UsageError(f"{target.parent} is not a folder; create it first")
+    if target.exists() and target.samefile(checkpoint.file):
+        raise UsageError(f"{target} is the source itself")
+    if target.exists() and not force:
+        raise UsageError(f"{target} exists; add --force to replace it")
+
+
 def convert(
     source: Path,
     target: Path,
@@ -68,15 +84,9 @@ def convert(
     covers and `converter.VerifyError` if the written file is not as planned; ``target`` then is what
     it was before, or absent.
     """
-    format_of(target)
-    if not target.parent.is_dir():
-        raise UsageError(f"{target.parent} is not a folder; create it first")
-    if target.exists() and not force:
-        raise UsageError(f"{target} exists; add --force to replace it")
-    if target.exists() and target.samefile(source):
-        raise UsageError(f"{target} is the source itself")
     checkpoint = open_checkpoint(source)
     plan = plan_for(checkpoint, layers, source_framework=source_framework, assumptions=assumptions)
+    check_target(checkpoint, plan, target, force=force)
     with atomic_path(target) as partial:
         write_checkpoint(checkpoint, plan, partial, progress=progress)
         verify(checkpoint, plan, partial)

@@ -121,11 +121,10 @@ def make_plan(
                 f"'{name}': a {spec.type} has no tensor '{leaf}' in {source.title()} (it has {known})"
             )
             continue
-        needed = rule.operation.ndim
-        if needed is not None and len(info.shape) != needed:
+        if len(info.shape) != rule.ndim:
             problems.append(
                 f"'{name}': shape {list(info.shape)} cannot be a {spec.type}'s {leaf}, "
-                f"which has {needed} dimensions"
+                f"which has {rule.ndim} dimensions"
             )
             continue
         steps.append(_step(info, rule, spec.type, forward))

@@ -21,8 +21,6 @@ class Operation:
     """A change of layout and its inverse. Both return C-contiguous arrays with the same bits."""
 
     name: str
-    ndim: int | None
-    """The number of dimensions it needs; None for any."""
     apply: Callable[[Array], Array]
     invert: Callable[[Array], Array]
     shape: Callable[[tuple[int, ...]], tuple[int, ...]]
@@ -33,8 +31,8 @@ def _transpose(array: Array) -> Array:
     return np.ascontiguousarray(array.T)
 
 
-KEEP = Operation("keep", None, lambda array: array, lambda array: array, lambda shape: shape)
-TRANSPOSE = Operation("transpose", 2, _transpose, _transpose, lambda shape: shape[::-1])
+KEEP = Operation("keep", lambda array: array, lambda array: array, lambda shape: shape)
+TRANSPOSE = Operation("transpose", _transpose, _transpose, lambda shape: shape[::-1])
 
 
 @dataclass(frozen=True)
@@ -44,26 +42,28 @@ class Rule:
     torch: str
     paddle: str | None
     """None: Paddle has no such tensor."""
+    ndim: int
+    """How many dimensions the tensor has: a tensor with another number is not this one."""
     operation: Operation = KEEP
     optional: bool = False
     """A checkpoint without this tensor is complete all the same."""
 
 
-_CONVOLUTION = (Rule("weight", "weight"), Rule("bias", "bias"))
+_CONVOLUTION_2D = (Rule("weight", "weight", 4), Rule("bias", "bias", 1))
 _BATCH_NORM = (
-    Rule("weight", "weight"),
-    Rule("bias", "bias"),
-    Rule("running_mean", "_mean"),
-    Rule("running_var", "_variance"),
+    Rule("weight", "weight", 1),
+    Rule("bias", "bias", 1),
+    Rule("running_mean", "_mean", 1),
+    Rule("running_var", "_variance", 1),
     # A step counter that Torch reads only when momentum is None; Paddle has neither.
-    Rule("num_batches_tracked", None, optional=True),
+    Rule("num_batches_tracked", None, 0, optional=True),
 )
 
 LAYER_RULES: dict[str, tuple[Rule, ...]] = {
-    "Linear": (Rule("weight", "weight", TRANSPOSE), Rule("bias", "bias")),
-    "Embedding": (Rule("weight", "weight"),),
-    "Conv2d": _CONVOLUTION,
-    "ConvTranspose2d": _CONVOLUTION,
+    "Linear": (Rule("weight", "weight", 2, TRANSPOSE), Rule("bias", "bias", 1)),
+    "Embedding": (Rule("weight", "weight", 2),),
+    "Conv2d": _CONVOLUTION_2D,
+    "ConvTranspose2d": _CONVOLUTION_2D,
     "BatchNorm1d": _BATCH_NORM,
     "BatchNorm2d": _BATCH_NORM,
 }

@@ -48,20 +48,23 @@ def output_console(quiet: bool = False) -> Console:
 
 def print_json(content: Any) -> None:
     """Print one JSON document, and nothing else, on standard output."""
-    typer.echo(json.dumps(content, indent=2, allow_nan=False))
+    from parity.result import json_safe
+
+    typer.echo(json.dumps(json_safe(content), indent=2, allow_nan=False))
 
 
 @contextmanager
 def tensor_progress(quiet: bool) -> Iterator[Callable[[str], None]]:
     """Name each tensor on standard error as it is written; nothing where that is no terminal."""
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(stderr=True, quiet=quiet)
     if not console.is_terminal:
         yield lambda name: None
         return
     with console.status("reading") as status:
-        yield lambda name: status.update(f"writing {name}")
+        yield lambda name: status.update(f"writing {escape(name)}")
 
 
 @contextmanager

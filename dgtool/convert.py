@@ -55,7 +55,7 @@ def convert(
 
     """
     with errors_to_exit_codes():
-        from converter import Assumption, open_checkpoint, plan_for
+        from converter import Assumption, check_target, open_checkpoint, plan_for
         from converter import convert as run
         from parity import load_pair
 
@@ -68,7 +68,9 @@ def convert(
         )
         stated = None if source_framework is None else source_framework.literal
         if dry_run:
-            plan = plan_for(open_checkpoint(source), layers, source_framework=stated, assumptions=assumptions)
+            checkpoint = open_checkpoint(source)
+            plan = plan_for(checkpoint, layers, source_framework=stated, assumptions=assumptions)
+            check_target(checkpoint, plan, target, force=force)
         else:
             with tensor_progress(quiet or json_output) as progress:
                 plan = run(

@@ -19,6 +19,7 @@ def init_weights(
     width: Annotated[int, typer.Option("--width", min=1, help="Channels of the first hidden layer.")] = 64,
     extra_layers: ExtraLayersOption = False,
     init: Annotated[Init, typer.Option("--init", help="How the weights are drawn.")] = Init.normal,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that hold something else.")] = False,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -36,7 +37,9 @@ def init_weights(
     with errors_to_exit_codes():
         from weights.files import write_weights
 
-        written = write_weights(out, seed=seed, width=width, extra_layers=bool(extra_layers), init=init.value)
+        written = write_weights(
+            out, seed=seed, width=width, extra_layers=bool(extra_layers), init=init.value, force=force
+        )
         if json_output:
             print_json(
                 {str(item.path): {"sha256": item.sha256, "on_record": item.on_record} for item in written}

@@ -7,6 +7,7 @@ as reprod_log writes it and read without running the pickle.
 from __future__ import annotations
 
 import logging
+import tokenize
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,20 @@ from parity.errors import TraceError
 from parity.pair import Array
 
 __all__ = ["loss_log", "read", "write", "write_log_here"]
+
+
+# numpy reads the header as a Python literal, and a malformed one fails in every way that those can.
+_HEADER_FAILURES = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    SyntaxError,
+    tokenize.TokenError,
+    RecursionError,
+    MemoryError,
+)
 
 
 def loss_log(losses: Mapping[int, Mapping[str, float]], dtype: str) -> dict[str, Array]:
@@ -55,7 +70,7 @@ def read(path: Path) -> dict[str, Array]:
             if shape != () or dtype != np.dtype(object):
                 raise TraceError(f"{path}: holds an array of {dtype}, not a reprod_log dict")
             stored = safe_load(file, path, NUMPY_GLOBALS)
-    except (ValueError, EOFError, OSError) as error:
+    except _HEADER_FAILURES as error:
         raise TraceError(f"{path}: is not a reprod_log file: {error}") from error
     except FormatError as error:
         raise TraceError(str(error)) from error

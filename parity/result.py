@@ -13,7 +13,7 @@ from parity.errors import TraceError
 from parity.judge import Quantity, Row
 from parity.metrics import Metrics
 
-__all__ = ["RESULT_FILE", "SCHEMA", "Loss", "Result", "rows_to_json"]
+__all__ = ["RESULT_FILE", "SCHEMA", "Loss", "Result", "json_safe", "rows_to_json"]
 
 SCHEMA = "dgtool.check/1"
 RESULT_FILE = "check.json"
@@ -74,7 +74,7 @@ class Result:
         content = {"schema": SCHEMA, "result": "pass" if self.passed else "mismatch", **vars(self)}
         content["losses"] = [{**asdict(loss), "difference": loss.difference} for loss in self.losses]
         content["rows"] = rows_to_json(self.rows)
-        safe: dict[str, Any] = _json_safe(content)
+        safe: dict[str, Any] = json_safe(content)
         return safe
 
     def save(self, folder: Path) -> None:
@@ -103,7 +103,7 @@ class Result:
 
 def rows_to_json(rows: Sequence[Row]) -> list[Any]:
     """Return rows as JSON values, each with its relative L2 beside its metrics."""
-    safe: list[Any] = _json_safe([_row_to_json(row) for row in rows])
+    safe: list[Any] = json_safe([_row_to_json(row) for row in rows])
     return safe
 
 
@@ -134,11 +134,12 @@ def _number(value: Any) -> Any:
     return float(value) if isinstance(value, str) else value
 
 
-def _json_safe(value: Any) -> Any:
+def json_safe(value: Any) -> Any:
+    """Return the value with numbers that JSON lacks as the strings nan, inf and -inf."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: _json_safe(item) for key, item in value.items()}
+        return {key: json_safe(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_json_safe(item) for item in value]
+        return [json_safe(item) for item in value]
     return value

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 
-from converter import ConverterError
+from converter import ConverterError, UsageError
 from converter.formats import safetensors, torch
 from converter.formats._atomic import atomic_path
 from weights.recipe import Init, initial_weights
@@ -40,12 +41,19 @@ def recorded_checksums() -> dict[str, str]:
 
 
 def write_weights(
-    folder: Path, *, seed: int = 0, width: int = 64, extra_layers: bool = False, init: Init = "normal"
+    folder: Path,
+    *,
+    seed: int = 0,
+    width: int = 64,
+    extra_layers: bool = False,
+    init: Init = "normal",
+    force: bool = False,
 ) -> list[Written]:
-    """Draw the weights and write them in every format; each file is whole or absent.
+    """Draw the weights and write them in every format: all of the files, or none.
 
-    Raises `ChecksumError`, leaving no file, if weights of seed 0 and width 64 are not the bytes on
-    record: then this machine's arithmetic or numpy is not what the recipe relies on.
+    Raises `ChecksumError` if weights of seed 0 and width 64 are not the bytes on record (then this
+    machine's arithmetic or numpy is not what the recipe relies on), and `UsageError` if a file of
+    other content is there already and ``force`` is not given.
     """
     networks = initial_weights(seed, width, extra_layers, init)
     tensors = [
@@ -55,15 +63,23 @@ def write_weights(
     recipe = f"{init}{'-extra-layers' if extra_layers else ''}"
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, module in _FORMATS.items():
-        with atomic_path(folder / name) as partial:
+    with ExitStack() as files_in_place:
+        for name, module in _FORMATS.items():
+            path = folder / name
+            partial = files_in_place.enter_context(atomic_path(path))
             with partial.open("wb") as file:
                 module.write(file, "torch", tensors)
-            digest = hashlib.sha256(partial.read_bytes()).hexdigest()
+            digest = _sha256(partial)
             expected = recorded.get(f"{recipe}/{name}")
             if expected is not None and digest != expected:
                 raise ChecksumError(
-                    f"{name}: SHA-256 is {digest}, on record is {expected}; the file was not written"
+                    f"{name}: SHA-256 is {digest}, on record is {expected}; nothing was written"
                 )
-        written.append(Written(folder / name, digest, expected is not None))
+            if path.exists() and not force and _sha256(path) != digest:
+                raise UsageError(f"{path} exists and holds something else; add --force to replace it")
+            written.append(Written(path, digest, expected is not None))
     return written
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

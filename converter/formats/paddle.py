@@ -15,13 +15,14 @@ from typing import IO, Any
 import numpy as np
 
 from converter.checkpoint import Array, Checkpoint, Framework, KeyPath, Scalar, TensorInfo, dotted
-from converter.errors import FormatError, UsageError
+from converter.errors import FormatError
 from converter.formats._nested import flatten, nest
 from converter.formats._pickle import NUMPY_GLOBALS, safe_load
 
-__all__ = ["SUFFIXES", "read", "write"]
+__all__ = ["FRAMEWORK", "SUFFIXES", "read", "write"]
 
 SUFFIXES = (".pdparams",)
+FRAMEWORK: Framework | None = "paddle"
 
 _NAME_TABLE = "StructuredToParameterName@@"
 _KINDS = "biuf"
@@ -33,8 +34,8 @@ def read(path: Path) -> Checkpoint:
     Raises `FormatError` for a damaged or hostile file and for dtypes that Paddle parameters lack.
     """
     with path.open("rb") as file:
-        tree = safe_load(file, path, NUMPY_GLOBALS)
-    leaves, scalars = flatten(path, _plain(tree), np.ndarray)
+        tree = _unwrap(safe_load(file, path, NUMPY_GLOBALS))
+    leaves, scalars = flatten(path, tree, np.ndarray, _unwrap)
     for keys, array in leaves.items():
         if array.dtype.kind not in _KINDS or array.dtype == np.uint16:
             # Paddle stores bfloat16 as uint16, and nothing in the file tells the two apart.
@@ -48,14 +49,16 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(path, "paddle", tensors, read_tensor, scalars)
 
 
-def _plain(tree: Any) -> Any:
-    """Undo what ``paddle.save`` adds: the name table, and the tuples of nested tensors."""
-    match tree:
-        case dict():
-            return {key: _plain(value) for key, value in tree.items() if key != _NAME_TABLE}
+def _unwrap(value: Any) -> Any:
+    """Undo what ``paddle.save`` adds to nested tensors and to flat dicts; bring arrays to little-endian."""
+    match value:
+        case dict() if _NAME_TABLE in value:
+            return {key: item for key, item in value.items() if key != _NAME_TABLE}
         case (str(), np.ndarray() as array):
-            return array
-    return tree
+            value = array
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return value.astype(value.dtype.newbyteorder("<"), copy=False)
+    return value
 
 
 def write(
@@ -65,7 +68,5 @@ def write(
     scalars: Mapping[KeyPath, Scalar] | None = None,
 ) -> None:
     """Write arrays as a checkpoint that ``paddle.load`` reads. Equal tensors give equal bytes."""
-    if framework != "paddle":
-        raise UsageError("a .pdparams file holds Paddle's names and layouts; convert to .pth or .safetensors")
     leaves = {path: np.ascontiguousarray(array).reshape(array.shape) for path, array in tensors}
     pickle.dump(nest({**leaves, **(scalars or {})}), file, protocol=4)

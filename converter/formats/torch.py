@@ -7,6 +7,8 @@ restricted unpickler and never run; storages are mapped, not loaded.
 
 from __future__ import annotations
 
+import io
+import math
 import pickle
 import struct
 import zipfile
@@ -16,15 +18,17 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from converter.checkpoint import Array, Checkpoint, Framework, KeyPath, Scalar, TensorInfo, dotted
 from converter.errors import FormatError, UsageError
 from converter.formats._nested import flatten, nest
 from converter.formats._pickle import StateDict, safe_load
 
-__all__ = ["SUFFIXES", "read", "write"]
+__all__ = ["FRAMEWORK", "SUFFIXES", "read", "write"]
 
 SUFFIXES = (".pth", ".pt", ".bin")
+FRAMEWORK: Framework | None = "torch"
 
 _STORAGES = {
     "DoubleStorage": np.dtype("<f8"),
@@ -38,7 +42,11 @@ _STORAGES = {
     "BoolStorage": np.dtype("?"),
 }
 _STORAGE_NAMES = {dtype: name for name, dtype in _STORAGES.items()}
-_MAX_PICKLE_BYTES = 256 << 20
+_MAX_PICKLE_BYTES = 64 << 20
+_MAX_BYTEORDER_BYTES = 16
+_MAX_DIMENSIONS = 32
+_MAX_SIZE = 1 << 48
+_ZIP64_EXTRA_BYTES = 20
 _ALIGNMENT = 64
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest date: equal tensors, equal bytes
 
@@ -49,6 +57,10 @@ class _Storage:
     key: str
     numel: int
 
+    @property
+    def nbytes(self) -> int:
+        return self.numel * self.dtype.itemsize
+
 
 @dataclass(frozen=True)
 class _Tensor:
@@ -58,12 +70,27 @@ class _Tensor:
     stride: tuple[int, ...]
 
 
-def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> _Tensor:
+def _rebuild_tensor(
+    storage: Any,
+    offset: Any,
+    shape: Any,
+    stride: Any,
+    requires_grad: Any = False,
+    backward_hooks: Any = None,
+    metadata: Any = None,
+) -> _Tensor:
     sizes = (offset, *shape, *stride)
-    if not isinstance(storage, _Storage) or len(shape) != len(stride):
+    if not isinstance(storage, _Storage) or len(shape) != len(stride) or len(shape) > _MAX_DIMENSIONS:
         raise pickle.UnpicklingError("a tensor is malformed")
-    if not all(type(size) is int and size >= 0 for size in sizes):
+    if not all(type(size) is int and 0 <= size < _MAX_SIZE for size in sizes):
         raise pickle.UnpicklingError("a tensor has a malformed offset, shape or stride")
+    if metadata:
+        # Torch marks lazily negated or conjugated tensors there: their bytes are not their values.
+        raise pickle.UnpicklingError("a tensor is a lazy view; save it again after .clone()")
+    if math.prod(shape) > storage.numel:
+        raise pickle.UnpicklingError(
+            "a tensor is expanded beyond its storage; save it again after .contiguous()"
+        )
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
     if 0 not in shape and last >= storage.numel:
         raise pickle.UnpicklingError(f"a tensor of shape {list(shape)} reaches beyond its storage")
@@ -92,24 +119,29 @@ def read(path: Path) -> Checkpoint:
         with zipfile.ZipFile(path) as archive:
             entries = {info.filename: info for info in archive.infolist()}
             root = _root(path, entries)
-            if entries[f"{root}data.pkl"].file_size > _MAX_PICKLE_BYTES:
-                raise FormatError(path, "its pickle is too large to be an index of tensors")
-            if f"{root}byteorder" in entries and archive.read(f"{root}byteorder") != b"little":
+            byteorder = entries.get(f"{root}byteorder")
+            if byteorder and _content(path, archive, byteorder, _MAX_BYTEORDER_BYTES) != b"little":
                 raise FormatError(path, "it is not little-endian")
-            with archive.open(f"{root}data.pkl") as file:
-                tree = safe_load(file, path, _GLOBALS, _persistent)  # type: ignore[arg-type]
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
-        raise FormatError(
-            path, f"is not a Torch zip checkpoint: {error}; save it again with torch.save"
-        ) from error
+            program = _content(path, archive, entries[f"{root}data.pkl"], _MAX_PICKLE_BYTES)
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        struct.error,
+    ) as error:
+        problem = f"is not a Torch zip checkpoint: {error}; save it again with torch.save"
+        raise FormatError(path, problem) from error
+    tree = safe_load(io.BytesIO(program), path, _GLOBALS, _persistent)
 
     leaves, scalars = flatten(path, tree, _Tensor)
-    size = path.stat().st_size
-    starts: dict[str, int] = {}
-    for tensor in leaves.values():
-        key, nbytes = tensor.storage.key, tensor.storage.numel * tensor.storage.dtype.itemsize
-        if key not in starts:
-            starts[key] = _stored_at(path, entries.get(f"{root}data/{key}"), nbytes, size)
+    data: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, "r").view(np.ndarray)
+    # One tensor's storage may be another's, under the same key; each has to fit by itself.
+    starts = {
+        storage: _stored_at(path, data, entries.get(f"{root}data/{storage.key}"), storage.nbytes)
+        for storage in {tensor.storage for tensor in leaves.values()}
+    }
 
     tensors = {
         dotted(keys): TensorInfo(keys, tensor.storage.dtype, tensor.shape) for keys, tensor in leaves.items()
@@ -117,14 +149,14 @@ def read(path: Path) -> Checkpoint:
 
     def read_tensor(name: str) -> Array:
         tensor = leaves[tensors[name].path]
-        dtype = tensor.storage.dtype
+        dtype, start = tensor.storage.dtype, starts[tensor.storage]
         if 0 in tensor.shape:
             return np.zeros(tensor.shape, dtype)
-        storage = np.memmap(path, dtype, "r", starts[tensor.storage.key], (tensor.storage.numel,))
+        storage = data[start : start + tensor.storage.nbytes].view(dtype)
         strides = [step * dtype.itemsize for step in tensor.stride]
         # Bounds were checked when the tensor was rebuilt.
         view = np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, strides)
-        return np.ascontiguousarray(view).reshape(tensor.shape).view(np.ndarray)
+        return np.ascontiguousarray(view).reshape(tensor.shape)
 
     return Checkpoint(path, "torch", tensors, read_tensor, scalars)
 
@@ -143,18 +175,23 @@ def _persistent(key: Any) -> _Storage:
     raise pickle.UnpicklingError("a storage is malformed")
 
 
-def _stored_at(path: Path, entry: zipfile.ZipInfo | None, nbytes: int, file_size: int) -> int:
+def _content(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
+    """Read a small entry whole; like torch.save's, it must be neither compressed nor encrypted."""
+    if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or entry.file_size > most:
+        raise FormatError(path, f"its entry '{entry.filename}' is compressed, encrypted or too large")
+    return archive.read(entry)
+
+
+def _stored_at(path: Path, data: npt.NDArray[np.uint8], entry: zipfile.ZipInfo | None, nbytes: int) -> int:
     """Return the offset of a storage's bytes in the file."""
     if entry is None or entry.compress_type != zipfile.ZIP_STORED or entry.file_size < nbytes:
         raise FormatError(path, "a storage is missing, compressed or too short")
-    with path.open("rb") as file:
-        file.seek(entry.header_offset)
-        header = file.read(30)
-        if len(header) < 30 or header[:4] != b"PK\x03\x04":
-            raise FormatError(path, f"has no entry at offset {entry.header_offset}")
+    header = data[entry.header_offset : entry.header_offset + 30].tobytes()
+    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+        raise FormatError(path, f"has no entry at offset {entry.header_offset}")
     name_length, extra_length = struct.unpack("<HH", header[26:30])
     start: int = entry.header_offset + 30 + name_length + extra_length
-    if start + nbytes > file_size:
+    if start + nbytes > data.size:
         raise FormatError(path, f"is truncated: a storage at offset {start} needs {nbytes} bytes")
     return start
 
@@ -169,8 +206,6 @@ def write(
 
     Equal tensors give equal bytes. Raises `UsageError` for dtypes that are not in the table.
     """
-    if framework != "torch":
-        raise UsageError("a .pth file holds Torch's names and layouts; convert to .pdparams or .safetensors")
     listed = list(tensors)
     for path, array in listed:
         if array.dtype not in _STORAGE_NAMES:
@@ -192,6 +227,8 @@ def _store(archive: zipfile.ZipFile, name: str, content: bytes | memoryview) -> 
     info.create_system = 3  # what the file says of the machine that wrote it must not differ
     # Torch pads with an extra field, so that mapped storages are aligned; "FB" is its tag for it.
     start = archive.start_dir + 30 + len(name) + 4
+    if len(content) * 1.05 > zipfile.ZIP64_LIMIT:  # zipfile's own condition
+        start += _ZIP64_EXTRA_BYTES
     padding = -start % _ALIGNMENT
     info.extra = b"FB" + struct.pack("<H", padding) + b"Z" * padding
     archive.writestr(info, content)

@@ -116,7 +116,9 @@ def test_an_existing_target_is_kept_without_force(folder, tmp_path):
 def test_paths_that_cannot_be_meant_are_usage_errors(folder, tmp_path):
     source = folder / "discogan.pth"
     with pytest.raises(UsageError, match="the source itself"):
-        convert(source, source, LAYERS, force=True)
+        convert(folder / "discogan.safetensors", folder / "discogan.safetensors", LAYERS, force=True)
+    with pytest.raises(UsageError, match="no such file"):
+        convert(tmp_path / "absent.pth", source, LAYERS, force=True)
     with pytest.raises(UsageError, match="is not a folder; create it first"):
         convert(source, tmp_path / "absent" / "d.pdparams", LAYERS)
     with pytest.raises(UsageError, match="is a Torch checkpoint, not a Paddle one"):
@@ -250,3 +252,55 @@ print(json.dumps(shapes))
                     }
                 assert shapes == expected
                 assert framework == "paddle" or list(shapes) == list(expected)
+
+
+def test_scalars_of_every_kind_survive(tmp_path):
+    from converter.formats import torch
+
+    scalars = {
+        ("best",): float("nan"),
+        ("worst",): float("inf"),
+        ("done",): True,
+        ("head",): {},
+        ("tag",): "x",
+    }
+    with (tmp_path / "a.pth").open("wb") as file:
+        torch.write(file, "torch", [(("fc.weight",), np.eye(3))], scalars)
+    layers = {"fc": converter.LayerSpec("Linear")}
+    convert(tmp_path / "a.pth", tmp_path / "a.pdparams", layers)
+    convert(tmp_path / "a.pdparams", tmp_path / "b.pth", layers)
+    assert repr(open_checkpoint(tmp_path / "b.pth").scalars) == repr(scalars)
+
+
+def test_more_tensors_than_open_files(run_python, tmp_path):
+    """A process may open far fewer files than a checkpoint has tensors."""
+    program = """
+import resource, sys, numpy as np
+from pathlib import Path
+from converter import LayerSpec, convert
+from converter.formats import torch
+folder = Path(sys.argv[1])
+with (folder / "a.pth").open("wb") as file:
+    torch.write(file, "torch", [((f"fc{i}.weight",), np.eye(2)) for i in range(300)])
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+layers = {f"fc{i}": LayerSpec("Linear") for i in range(300)}
+convert(folder / "a.pth", folder / "a.pdparams", layers)
+convert(folder / "a.pth", folder / "a.safetensors", layers)
+convert(folder / "a.safetensors", folder / "b.pth", layers)
+"""
+    run_python(program, tmp_path)
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+
+
+def test_a_wrong_word_for_a_layer_is_noticed_by_its_dimensions(tmp_path):
+    from converter.formats import torch
+
+    with (tmp_path / "a.pth").open("wb") as file:
+        torch.write(file, "torch", [(("conv.weight",), np.zeros((2, 2, 3, 3))), (("fc.weight",), np.eye(2))])
+    with pytest.raises(PlanError, match=r"'fc\.weight': shape \[2, 2\] cannot be a Conv2d's weight"):
+        convert(
+            tmp_path / "a.pth",
+            tmp_path / "a.pdparams",
+            {},
+            assumptions=(converter.Assumption.parse("conv2d=*"),),
+        )

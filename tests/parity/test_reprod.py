@@ -62,6 +62,14 @@ HOSTILE = {
     "keys that are no strings": npy(pickle.dumps(np.array({1: np.zeros(1)}, object))),
     "a plain array": npy(bytes(8), dtype="'<f8'"),
     "several objects": npy(pickle.dumps(np.array([{}], object)), shape="(1,)"),
+    **{
+        f"the header {header!r:.20}": b"\x93NUMPY\x01\x00"
+        + len(header).to_bytes(2, "little")
+        + header.encode()
+        for header in ("(((\n", "'''\n", "{[]: 1}\n", "-" * 9000 + "\n", "  x\n y\n")
+    },
+    "an empty dtype": npy(b"", dtype="()"),
+    "half a dtype": npy(b"", dtype="('f4',)"),
     "another version": b"\x93NUMPY\x09\x00",
     "nothing": b"",
     "text": b"hello",

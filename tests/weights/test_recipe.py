@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from converter import UsageError
 from weights import initial_weights
 from weights.files import ChecksumError, recorded_checksums, write_weights
 from weights.recipe import _log, _standard_normal
@@ -83,6 +84,24 @@ def test_other_bytes_than_on_record_are_refused_and_not_left_behind(tmp_path, mo
     with pytest.raises(ChecksumError, match="on record is 0000"):
         write_weights(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_second_file_leaves_the_first_out_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("weights.files.recorded_checksums", lambda: {"normal/discogan.safetensors": "0" * 64})
+    with pytest.raises(ChecksumError):
+        write_weights(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_of_other_content_are_not_replaced_without_force(tmp_path):
+    write_weights(tmp_path, width=4)
+    write_weights(tmp_path, width=4)
+    (tmp_path / "discogan.pth").write_text("precious")
+    with pytest.raises(UsageError, match="holds something else; add --force"):
+        write_weights(tmp_path, width=4)
+    assert (tmp_path / "discogan.pth").read_text() == "precious"
+    write_weights(tmp_path, width=4, force=True)
+    assert (tmp_path / "discogan.pth").read_bytes()[:2] == b"PK"
 
 
 def test_the_locale_does_not_matter(tmp_path):
