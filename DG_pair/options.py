@@ -9,6 +9,7 @@ from weights import Init
 
 __all__ = ["Arch", "ClearGrad", "Mode", "Options"]
 
+_LARGEST_SEED = 2**32 - 1  # what numpy's RandomState takes
 Mode = Literal["eval", "train"]
 ClearGrad = Literal["stepping", "all"]
 Arch = Literal["discogan", "recongan", "gan"]
@@ -59,5 +60,8 @@ class Options:
         }.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        for name in ("seed_a", "seed_b"):
+            if getattr(self, name) > _LARGEST_SEED:
+                raise ValueError(f"{name} must be at most {_LARGEST_SEED}, not {getattr(self, name)}")
         if not 0.0 <= self.rate <= 1.0:
             raise ValueError(f"rate must lie between 0 and 1, not {self.rate}")

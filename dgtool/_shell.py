@@ -33,8 +33,8 @@ def errors_to_exit_codes() -> Iterator[None]:
     except KeyboardInterrupt as error:
         typer.echo("dgtool: interrupted; nothing was left half written", err=True)
         raise typer.Exit(130) from error
-    except OSError as error:
-        typer.echo(f"dgtool: {error}", err=True)
+    except (OSError, MemoryError) as error:
+        typer.echo(f"dgtool: {error or 'out of memory'}", err=True)
         raise typer.Exit(3) from error
 
 

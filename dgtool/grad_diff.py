@@ -52,6 +52,8 @@ def grad_diff(
     mode: options.ModeOption = None,
     clear_grad: options.ClearGradOption = None,
     arch: options.ArchOption = None,
+    update_interval: options.UpdateIntervalOption = None,
+    rate: options.RateOption = None,
     batch: options.BatchOption = None,
     seed_a: options.SeedAOption = None,
     seed_b: options.SeedBOption = None,
@@ -78,7 +80,28 @@ def grad_diff(
         from parity import Result, UsageError
         from parity.report import print_gradients
 
+        loop = given_options(
+            mode=mode,
+            clear_grad=clear_grad,
+            arch=arch,
+            update_interval=update_interval,
+            rate=rate,
+            batch=batch,
+            seed_a=seed_a,
+            seed_b=seed_b,
+            seed=seed,
+            init=init,
+            width=width,
+            extra_layers=extra_layers,
+        )
         if run is not None:
+            if loop or weights:
+                given = ", ".join([*loop, *(["weights"] if weights else [])])
+                raise UsageError(
+                    f"{run} is a run that was made already; leave out {given}, or leave out {run}"
+                )
+            if not run.is_dir():
+                raise UsageError(f"{run}: no such folder; give the --out of an earlier check-bp")
             result = Result.load(run)
         else:
             with tempfile.TemporaryDirectory(prefix="dgtool-") as folder:
@@ -90,18 +113,7 @@ def grad_diff(
                     oracle=oracle,
                     record="all",
                     threads=threads,
-                    given=given_options(
-                        mode=mode,
-                        clear_grad=clear_grad,
-                        arch=arch,
-                        batch=batch,
-                        seed_a=seed_a,
-                        seed_b=seed_b,
-                        seed=seed,
-                        init=init,
-                        width=width,
-                        extra_layers=extra_layers,
-                    ),
+                    given=loop,
                     out=Path(folder) / "run",
                     keep=[],
                     quiet=quiet or json_output,
@@ -111,8 +123,11 @@ def grad_diff(
             raise UsageError(
                 f"no gradients of iteration {iteration} were recorded ({result.iters} iterations were)"
             )
+        # A float32 row is judged by its float64 twin where there is one.
+        differing = {(row.network, row.name) for row in gradients if not row.good}
         shown = [row for row in gradients if row.dtype == result.dtypes[0]]
-        shown = sorted(shown, key=lambda row: _badness(row, sort), reverse=True)[:top]
+        shown.sort(key=lambda row: ((row.network, row.name) in differing, *_badness(row, sort)), reverse=True)
+        shown = shown[:top]
         if json_output:
             kept = {(row.network, row.name) for row in shown}
             content = result.to_json()
@@ -125,8 +140,8 @@ def grad_diff(
             ]
             print_json({"iteration": iteration, "sort": sort.value, "gradients": content["rows"]})
         else:
-            print_gradients(output_console(quiet), result, shown, iteration)
-    raise typer.Exit(0 if all(row.good for row in gradients) else 1)
+            print_gradients(output_console(quiet), result, shown, iteration, len(differing))
+    raise typer.Exit(1 if differing else 0)
 
 
 def _badness(row: Row, sort: Sort) -> tuple[bool, float]:

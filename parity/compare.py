@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from parity.align import Alignment, Match, NetworkTensors, align
-from parity.differences import RUNNING_VAR_NOTE, expected_running_var
+from parity.differences import RUNNING_VAR_NOTE, running_var_bounds
+from parity.errors import ComparisonError
 from parity.judge import Quantity, Row, Status, judge
 from parity.metrics import Metrics, measure
 from parity.pair import Array, Framework
@@ -20,39 +21,49 @@ Arrays = Mapping[str, Array]
 
 _COUNTER = "step"
 """The slot that counts an optimizer's steps: a number, not laid out like its parameter."""
+_LOSS_FLOOR = 1e-3
+"""A loss below this is judged as if it were this: what cancels to zero leaves the rounding of its terms."""
 
 
 class Comparison:
     """Compares one run of a pair as its events arrive.
 
     Holds no tensor beyond the event it is given, apart from BatchNorm's running variances, which
-    the next iteration's formula needs.
+    the next iteration's formula needs. ``oracle`` says that a float64 run of the same loop judges
+    in this one's place.
     """
 
-    def __init__(self, dtype: str, frameworks: tuple[Framework, Framework]) -> None:
+    def __init__(self, dtype: str, frameworks: tuple[Framework, Framework], *, oracle: bool = False) -> None:
         self.dtype = dtype
         self.frameworks = frameworks
         self.alignments: dict[str, Alignment] = {}
+        self.scales: dict[str, float] = {}
+        """Of the last unit: the norm over the network of its gradients, or of each optimizer slot."""
+        self._oracle = oracle
         self._batch_norm: Mapping[str, Mapping[str, Any]] = {}
-        self._running_var: dict[tuple[str, str], tuple[Array, Array]] = {}
+        self._running_var: dict[tuple[str, str], tuple[int, Array, Array]] = {}
 
     def ready(self, reference: Mapping[str, Any], port: Mapping[str, Any]) -> Iterator[Row]:
-        """Match the networks' tensors; yield a row for each that has no counterpart."""
+        """Match the networks' tensors; yield a row for each that has no counterpart.
+
+        Raises `ComparisonError` if the sides' networks have different names.
+        """
+        if reference.keys() != port.keys():
+            raise ComparisonError(
+                f"the networks differ: the reference has {', '.join(reference)}, the port {', '.join(port)}"
+            )
         for network in reference:
             sides = (
                 NetworkTensors.from_message(framework, message[network])
                 for framework, message in zip(self.frameworks, (reference, port), strict=True)
             )
             alignment = self.alignments[network] = align(network, *sides)
-            quantity: Quantity = "parameter"
             for name, target in alignment.missing.items():
-                yield self._without_figures(
-                    -1, quantity, network, name, "missing", f"the port has no '{target}'"
-                )
+                yield self._bare(-1, "parameter", network, name, "missing", f"the port has no '{target}'")
             for name in alignment.unexpected:
-                yield self._without_figures(-1, quantity, network, name, "unexpected", "only the port has it")
+                yield self._bare(-1, "parameter", network, name, "unexpected", "only the port has it")
             for name, problem in alignment.misshapen.items():
-                yield self._without_figures(-1, quantity, network, name, "differs", problem)
+                yield self._bare(-1, "parameter", network, name, "differs", problem)
 
     def losses(self, iteration: int, reference: Mapping[str, Any], port: Mapping[str, Any]) -> Iterator[Row]:
         """Compare one iteration's losses."""
@@ -61,145 +72,229 @@ class Comparison:
         expected, actual = reference["values"], port["values"]
         for name in [*expected, *(extra for extra in actual if extra not in expected)]:
             if name not in actual:
-                yield self._without_figures(
-                    iteration, "loss", "", name, "missing", "the port reports no such loss"
-                )
+                yield self._bare(iteration, "loss", "", name, "missing", "the port reports no such loss")
             elif name not in expected:
-                yield self._without_figures(
-                    iteration, "loss", "", name, "unexpected", "only the port reports it"
-                )
+                yield self._bare(iteration, "loss", "", name, "unexpected", "only the port reports it")
             else:
                 metrics = measure(np.asarray(expected[name]), np.asarray(actual[name]))
-                yield judge(self.dtype, iteration, "loss", "", name, metrics, abs(expected[name]))
+                yield self._judge(iteration, "loss", "", name, metrics, max(abs(expected[name]), _LOSS_FLOOR))
 
     def unit(
         self, message: Mapping[str, Any], port_message: Mapping[str, Any], tensors: tuple[Arrays, Arrays]
     ) -> Iterator[Row]:
-        """Compare what there is of one unit: the gradients, the state or the optimizer state of a network."""
+        """Compare what there is of one unit: the gradients, the state or the optimizer state of a network.
+
+        A message read from a trace brings the ``scales`` of all that was recorded, of which
+        ``tensors`` may be a part.
+        """
         network, iteration = message["network"], message["iteration"]
-        alignment = self.alignments[network]
+        scales = message.get("scales")
+        self.scales = {}
         if message["quantity"] == "gradient":
             absent = frozenset(message["absent"]), frozenset(port_message["absent"])
-            return self._gradients(iteration, network, alignment, absent, *tensors)
+            return self._gradients(iteration, network, absent, scales, *tensors)
         if message["quantity"] == "optimizer":
-            return self._optimizer(iteration, network, alignment, *tensors)
-        return self._state(iteration, network, alignment, *tensors)
+            recorded = _recorded(message), _recorded(port_message)
+            return self._optimizer(iteration, network, recorded, scales, *tensors)
+        return self._state(iteration, network, scales, *tensors)
 
     def _gradients(
         self,
         iteration: int,
         network: str,
-        alignment: Alignment,
         absent: tuple[frozenset[str], frozenset[str]],
+        scales: Mapping[str, float] | None,
         reference: Arrays,
         port: Arrays,
     ) -> Iterator[Row]:
-        matches = {name: match for name, match in alignment.matches.items() if not match.buffer}
+        matches = {n: match for n, match in self.alignments[network].matches.items() if not match.buffer}
         measured = {
             name: measure(reference[name], match.to_reference(port[match.port]))
             for name, match in matches.items()
             if name in reference and match.port in port
         }
-        scale = math.hypot(*(metrics.reference_norm for metrics in measured.values()))
+        norm = math.hypot(*(metrics.reference_norm for metrics in measured.values()))
+        self.scales = dict(scales or {"gradient": norm})
         for name, match in matches.items():
             if name in measured:
-                yield judge(self.dtype, iteration, "gradient", network, name, measured[name], scale)
-            elif name in absent[0] and match.port in absent[1]:
-                yield self._without_figures(
-                    iteration, "gradient", network, name, "absent", "none on either side"
+                yield self._judge(
+                    iteration, "gradient", network, name, measured[name], self.scales["gradient"]
                 )
-            elif name in reference:
-                note = f"the port has no gradient; the reference's has norm {_norm(reference[name]):.3g}"
-                yield self._without_figures(iteration, "gradient", network, name, "missing", note)
-            elif match.port in port:
-                note = f"only the port has a gradient, of norm {_norm(port[match.port]):.3g}"
-                yield self._without_figures(iteration, "gradient", network, name, "unexpected", note)
+            elif name in absent[0] and match.port in absent[1]:
+                yield self._bare(iteration, "gradient", network, name, "absent", "none on either side")
+            elif match.port in absent[1]:
+                norms = f" of norm {_norm(reference[name]):.3g}" if name in reference else ""
+                note = f"the port has no gradient; the reference has one{norms}"
+                yield self._bare(iteration, "gradient", network, name, "missing", note)
+            elif name in absent[0]:
+                norms = f" of norm {_norm(port[match.port]):.3g}" if match.port in port else ""
+                yield self._bare(
+                    iteration, "gradient", network, name, "unexpected", f"only the port has a gradient{norms}"
+                )
+            else:
+                yield self._unkept(iteration, "gradient", network, name)
 
     def _state(
-        self, iteration: int, network: str, alignment: Alignment, reference: Arrays, port: Arrays
+        self,
+        iteration: int,
+        network: str,
+        scales: Mapping[str, float] | None,
+        reference: Arrays,
+        port: Arrays,
     ) -> Iterator[Row]:
-        for name, match in alignment.matches.items():
+        measured: dict[str, tuple[Quantity, Metrics, bool, str]] = {}
+        for name, match in self.alignments[network].matches.items():
             quantity: Quantity = "buffer" if match.buffer else "parameter"
-            if (name in reference) != (match.port in port):
-                note = "only one side has recorded it"
-                yield self._without_figures(iteration, quantity, network, name, "missing", note)
             if name not in reference or match.port not in port:
+                yield self._unkept(iteration, quantity, network, name)
                 continue
             expected, actual = reference[name], match.to_reference(port[match.port])
-            note = ""
-            if iteration >= 0 and (layer := self._watched(network, match)) is not None:
+            note, predicted = "", expected
+            if _is_running_var(match):
                 before = self._running_var.get((network, name))
-                predicted = before and expected_running_var(
-                    before, expected, self.frameworks[1], layer["momentum"], layer["counts"]
-                )
-                if predicted is None:
-                    note = "no exact formula for the biased variance here, or too little was recorded"
-                    yield self._without_figures(iteration, quantity, network, name, "unjudged", note)
+                self._running_var[network, name] = (iteration, expected.copy(), actual.copy())
+                if iteration >= 0 and (before is None or before[0] != iteration - 1):
+                    yield self._unkept(iteration, quantity, network, name)
                     continue
-                self._running_var[network, name] = (expected.copy(), actual.copy())
-                expected, note = predicted, RUNNING_VAR_NOTE
-            elif self._is_running_var(match):
-                self._running_var[network, name] = (expected.copy(), actual.copy())
-            metrics = measure(expected, actual)
-            yield judge(
-                self.dtype,
-                iteration,
-                quantity,
-                network,
-                name,
-                metrics,
-                metrics.reference_norm,
-                framework_note=note,
-            )
+                note, bounds = self._variance_bounds(iteration, network, match, before, expected)
+                if bounds is not None:
+                    predicted = np.clip(actual, *bounds)
+                elif note:
+                    yield self._bare(iteration, quantity, network, name, "unjudged", note)
+                    continue
+            counter = expected.dtype.kind != "f"
+            measured[name] = (quantity, measure(predicted, actual), counter, note)
 
-    def _is_running_var(self, match: Match) -> bool:
-        names = {match.reference.rpartition(".")[2], match.port.rpartition(".")[2]}
-        return names == {"running_var", "_variance"}
-
-    def _watched(self, network: str, match: Match) -> Mapping[str, Any] | None:
-        """Return the BatchNorm calls of this iteration that moved a running variance, if any did."""
-        if not self._is_running_var(match):
-            return None
-        torch_name = match.reference if self.frameworks[0] == "torch" else match.port
-        watched: Mapping[str, Any] | None = self._batch_norm.get(network, {}).get(
-            torch_name.rpartition(".")[0]
+        self.scales = dict(
+            scales or {quantity: _typical(measured.values(), quantity) for quantity in _STATES}
         )
-        return watched
+        for name, (quantity, metrics, counter, note) in measured.items():
+            # A tensor that is zero but for rounding (a bias before BatchNorm that began at zero) has no
+            # norm to speak of; its like in the network have.
+            scale = max(metrics.reference_norm, self.scales[quantity] * math.sqrt(metrics.count))
+            yield self._judge(iteration, quantity, network, name, metrics, scale, exact=counter, note=note)
+
+    def _variance_bounds(
+        self,
+        iteration: int,
+        network: str,
+        match: Match,
+        before: tuple[int, Array, Array] | None,
+        after: Array,
+    ) -> tuple[str, tuple[Array, Array] | None]:
+        """Return what a correct port's running variance lies between, and the note that says why.
+
+        Nothing is predicted before the first step, nor while both sides are the same and unmoved.
+        """
+        if before is None or set(self.frameworks) != {"torch", "paddle"}:
+            return "", None
+        torch_name = match.reference if self.frameworks[0] == "torch" else match.port
+        layer = self._batch_norm.get(network, {}).get(torch_name.rpartition(".")[0])
+        if layer is None and np.array_equal(before[1], before[2]):
+            return "", None
+        momentum, counts = (layer["momentum"], layer["counts"]) if layer else (0.0, [])
+        bounds = running_var_bounds(before[1:], after, self.frameworks[1], momentum, counts)
+        if bounds is None:
+            return "no formula for the biased variance (momentum=None, or a single value a channel)", None
+        return RUNNING_VAR_NOTE, bounds
 
     def _optimizer(
-        self, iteration: int, network: str, alignment: Alignment, reference: Arrays, port: Arrays
+        self,
+        iteration: int,
+        network: str,
+        recorded: tuple[list[str], list[str]],
+        scales: Mapping[str, float] | None,
+        reference: Arrays,
+        port: Arrays,
     ) -> Iterator[Row]:
+        alignment = self.alignments[network]
         measured: dict[str, Metrics] = {}
         matched = set()
-        for key, expected in reference.items():
+        for key in recorded[0]:
             name, _, slot = key.rpartition("/")
             if name not in alignment.matches:  # reported when the networks were matched
                 continue
             match = alignment.matches[name]
             port_key = f"{match.port}/{slot}"
             matched.add(port_key)
-            if port_key not in port:
+            if port_key not in recorded[1]:
                 note = "the port's optimizer keeps no such state"
-                yield self._without_figures(iteration, "optimizer", network, key, "missing", note)
-                continue
-            actual = port[port_key] if slot == _COUNTER else match.to_reference(port[port_key])
-            measured[key] = measure(expected, actual)
-        for key in port.keys() - matched:
+                yield self._bare(iteration, "optimizer", network, key, "missing", note)
+            elif key not in reference or port_key not in port:
+                yield self._unkept(iteration, "optimizer", network, key)
+            else:
+                actual = port[port_key] if slot == _COUNTER else match.to_reference(port[port_key])
+                measured[key] = measure(reference[key], actual)
+        for key in (key for key in recorded[1] if key not in matched):
             note = "only the port's optimizer keeps it"
-            yield self._without_figures(iteration, "optimizer", network, key, "unexpected", note)
-        squares: dict[str, float] = {}
+            yield self._bare(iteration, "optimizer", network, key, "unexpected", note)
+        norms: dict[str, float] = {}
         for key, metrics in measured.items():
             slot = key.rpartition("/")[2]
-            squares[slot] = squares.get(slot, 0.0) + metrics.reference_norm**2
+            norms[slot] = math.hypot(norms.get(slot, 0.0), metrics.reference_norm)
+        self.scales = dict(scales or norms)
         for key, metrics in measured.items():
             slot = key.rpartition("/")[2]
-            scale, exact = math.sqrt(squares[slot]), slot == _COUNTER
-            yield judge(self.dtype, iteration, "optimizer", network, key, metrics, scale, exact=exact)
+            yield self._judge(
+                iteration, "optimizer", network, key, metrics, self.scales[slot], exact=slot == _COUNTER
+            )
 
-    def _without_figures(
+    def _judge(
+        self,
+        iteration: int,
+        quantity: Quantity,
+        network: str,
+        name: str,
+        metrics: Metrics,
+        scale: float,
+        *,
+        exact: bool = False,
+        note: str = "",
+    ) -> Row:
+        return judge(
+            self.dtype,
+            iteration,
+            quantity,
+            network,
+            name,
+            metrics,
+            scale,
+            exact=exact,
+            oracle=self._oracle,
+            framework_note=note,
+        )
+
+    def _bare(
         self, iteration: int, quantity: Quantity, network: str, name: str, status: Status, note: str
     ) -> Row:
         return Row(self.dtype, iteration, quantity, network, name, status, math.nan, math.nan, note)
+
+    def _unkept(self, iteration: int, quantity: Quantity, network: str, name: str) -> Row:
+        note = "recorded, but its values were not kept (--keep)"
+        return self._bare(iteration, quantity, network, name, "unkept", note)
+
+
+_STATES: tuple[Quantity, Quantity] = ("parameter", "buffer")
+
+
+def _is_running_var(match: Match) -> bool:
+    names = {match.reference.rpartition(".")[2], match.port.rpartition(".")[2]}
+    return names == {"running_var", "_variance"}
+
+
+def _recorded(message: Mapping[str, Any]) -> list[str]:
+    """Return the names of all that a unit recorded, kept or not."""
+    if "names" in message:
+        return list(message["names"])
+    return [name for name, *_ in message["tensors"]]
+
+
+def _typical(measured: Any, quantity: Quantity) -> float:
+    """Return the root mean square over all elements of one quantity, counters left out."""
+    found = [metrics for kind, metrics, counter, _ in measured if kind == quantity and not counter]
+    count = sum(metrics.count for metrics in found)
+    norm = math.hypot(*(metrics.reference_norm for metrics in found))
+    return norm / math.sqrt(count) if count else 0.0
 
 
 def _norm(array: Array) -> float:

@@ -59,14 +59,14 @@ def _compare_traces(reference: Trace, port: Trace) -> Iterator[Row]:
     losses = {entry["iteration"]: entry for entry in reference.losses}
     port_losses = {entry["iteration"]: entry for entry in port.losses}
     silent: dict[str, dict[str, float]] = {"values": {}, "batch_norm": {}}
-    keys = sorted({*reference.units, *port.units}, key=lambda key: key[0])
+    keys = list(dict.fromkeys([*reference.units, *port.units]))
     for iteration in sorted({-1, *losses, *port_losses, *(key[0] for key in keys)}):
         if iteration >= 0:
             sides = (losses.get(iteration, silent), port_losses.get(iteration, silent))
             yield from comparison.losses(iteration, *sides)
         for key in (key for key in keys if key[0] == iteration):
             if key not in reference.units or key not in port.units:
-                raise ComparisonError(f"only one trace has the {key[1]} of {key[2]} in iteration {iteration}")
+                raise ComparisonError(f"only one trace has the {key[1]} of {key[3]} in iteration {iteration}")
             arrays = reference.arrays(key), port.arrays(key)
             yield from comparison.unit(reference.units[key], port.units[key], arrays)
 

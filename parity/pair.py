@@ -8,9 +8,11 @@ below is all that the rest of the toolkit sees of them.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import numpy.typing as npt
@@ -24,6 +26,7 @@ Array = npt.NDArray[Any]
 Framework = Literal["torch", "paddle"]
 
 ENTRY_POINT_GROUP = "dgtool.pairs"
+_PAIR_PARTS = ("name", "reference", "port", "options", "layers", "weights", "batch")
 
 
 class Observer(Protocol):
@@ -91,7 +94,7 @@ class Pair(Protocol):
 
 
 def resolve(target: str) -> Any:
-    """Import ``module:attribute``.
+    """Import ``module:attribute``, from the current folder if from nowhere else.
 
     Raises `UsageError` if the target is malformed, the module cannot be imported, or it has no
     such attribute.
@@ -99,10 +102,13 @@ def resolve(target: str) -> Any:
     module, colon, attribute = target.partition(":")
     if not (module and colon and attribute):
         raise UsageError(f"'{target}' is not of the form module:attribute")
+    folder = str(Path.cwd())
+    if folder not in sys.path:  # last, so that nothing there stands in for an installed package
+        sys.path.append(folder)
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"cannot load '{target}': {error}") from error
+    except Exception as error:  # whatever a user's module may raise
+        raise UsageError(f"cannot load '{target}': {type(error).__name__}: {error}") from error
 
 
 def load_pair(name: str) -> Pair:
@@ -112,9 +118,17 @@ def load_pair(name: str) -> Pair:
     there is no such pair; the message lists the registered ones.
     """
     if ":" in name:
-        return cast(Pair, resolve(name))
+        return _checked(name, resolve(name))
     registered = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if name not in registered:
         known = ", ".join(sorted(registered)) or "none"
         raise UsageError(f"no pair named '{name}' (registered: {known}); give a name or module:attribute")
-    return cast(Pair, registered[name].load())
+    return _checked(name, registered[name].load())
+
+
+def _checked(name: str, found: Any) -> Pair:
+    lacking = [part for part in _PAIR_PARTS if not hasattr(found, part)]
+    if lacking or isinstance(found, type):
+        why = f"it lacks {', '.join(lacking)}" if lacking else "it is a class; name an instance of it"
+        raise UsageError(f"'{name}' is no pair: {why}")
+    return cast(Pair, found)

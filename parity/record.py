@@ -34,14 +34,21 @@ ROLES: tuple[Role, Role] = ("reference", "port")
 _MAX_PENDING = 2
 _LOG_LINES = 20
 _GRACE_SECONDS = 5.0
-_REPROD_LOG_CALL = """
-import pathlib, sys
+# The current folder, which Python puts first, may hold a file called converter.py or parity.py.
+_OWN_PATH = "import sys; sys.path.pop(0)\n"
+_WORKER_CALL = _OWN_PATH + "from parity.worker import run; run(sys.argv[1])"
+_REPROD_LOG_CALL = (
+    _OWN_PATH
+    + """
+import pathlib
 from parity.reprod import write_log_here
 write_log_here(*map(pathlib.Path, sys.argv[1:]))
 """
+)
 # Two frameworks on one machine would otherwise each start a thread per core.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _SPOOL_BYTES = 2 << 30
+_PACKAGE_ROOT = str(Path(__file__).parent.parent)
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ class _Worker:
         job_path.write_text(json.dumps(description))
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "parity.worker", str(job_path)],
+                [sys.executable, "-c", _WORKER_CALL, str(job_path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -129,9 +136,13 @@ class _Worker:
 
     def _read(self, inbox: queue.Queue[tuple[Role, Any]]) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            inbox.put((self.role, json.loads(line)))
-        inbox.put((self.role, None))
+        try:
+            for line in self.process.stdout:
+                inbox.put((self.role, json.loads(line)))
+        except ValueError:  # cut short, or not the worker's: either way it cannot go on
+            self.process.kill()
+        finally:
+            inbox.put((self.role, None))
 
     def tell(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -273,7 +284,7 @@ def _environment(threads: int) -> dict[str, str]:
         **os.environ,
         **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
         # A pair given as module:attribute may live beside the caller, outside any installed package.
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "PYTHONPATH": os.pathsep.join([_PACKAGE_ROOT, *filter(None, sys.path)]),
         # Paddle's start-up remark on compilers would stand in every worker's last lines.
         "PYTHONWARNINGS": ",".join(
             filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:No ccache found"))
@@ -282,7 +293,7 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 def _key(message: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(message.get(name) for name in ("kind", "run", "iteration", "quantity", "network"))
+    return tuple(message.get(name) for name in ("kind", "run", "iteration", "quantity", "call", "network"))
 
 
 def _say(message: Mapping[str, Any]) -> str:

@@ -50,8 +50,8 @@ class Result:
     iters: int
     rows: list[Row] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
-    shared_hyperparameters: Mapping[str, Any] = field(default_factory=dict)
-    """Layers of the reference that took the port's float32 attributes, for the float64 run."""
+    shared_hyperparameters: Sequence[str] = ()
+    """Layers and optimizers of Torch's that took Paddle's float32 attributes, for the float64 run."""
 
     @property
     def mismatches(self) -> list[Row]:
@@ -92,10 +92,11 @@ class Result:
                 raise TraceError(f"{path}: is a result of version {schema}; this dgtool reads {SCHEMA}")
             content.pop("result")
             content["dtypes"] = tuple(content["dtypes"])
+            content["shared_hyperparameters"] = list(content["shared_hyperparameters"])
             content["rows"] = [_row_from_json(row) for row in content["rows"]]
             content["losses"] = [_loss_from_json(loss) for loss in content["losses"]]
             return cls(**content)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise TraceError(
                 f"{folder}: holds no readable {RESULT_FILE} ({type(error).__name__}: {error})"
             ) from error

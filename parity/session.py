@@ -85,7 +85,10 @@ class _Session:
         self._frameworks = pair.reference.framework, pair.port.framework
         dtypes = tuple(run.dtype for run in runs)
         self.result = Result(pair.name, options, {}, dtypes, runs[0].iters)
-        self._comparisons = [Comparison(dtype, self._frameworks) for dtype in dtypes]
+        oracle = len(dtypes) > 1 and dtypes[-1] == "float64"
+        self._comparisons = [
+            Comparison(dtype, self._frameworks, oracle=oracle and dtype != "float64") for dtype in dtypes
+        ]
         self._traces = [
             tuple(
                 TraceWriter(folder / dtype / role, framework, dtype, options)
@@ -102,7 +105,8 @@ class _Session:
         if event.kind == "ready":
             self._networks[event.run] = (event.reference["networks"], event.port["networks"])
             rows = list(comparison.ready(*self._networks[event.run]))
-            self.result.shared_hyperparameters = event.reference["shared_hyperparameters"]
+            shared = [name for message in messages for name in message["shared_hyperparameters"]]
+            self.result.shared_hyperparameters = shared
         elif event.kind == "losses":
             iteration = event.reference["iteration"]
             rows = list(comparison.losses(iteration, *messages))
@@ -139,7 +143,7 @@ class _Session:
                     side[name] = arrays[name]
                     spent += arrays[name].nbytes
         for trace, message, arrays in zip(traces, (event.reference, event.port), kept, strict=True):
-            trace.unit(message, arrays)
+            trace.unit(message, arrays, comparison.scales)
 
     def explained(self, error: WorkerError) -> WorkerError:
         """Add what differed before a side failed, which often says why it could not go on."""
@@ -184,6 +188,9 @@ def _replaced_folder(out: Path) -> Iterator[Path]:
 
     Raises `UsageError` rather than replace a folder that no check has written.
     """
+    out = out.resolve()
+    if out == Path.cwd():
+        raise UsageError(f"{out} is the current folder, which cannot be replaced; choose another --out")
     if out.exists() and not (out.is_dir() and ((out / RESULT_FILE).is_file() or not any(out.iterdir()))):
         raise UsageError(f"{out} exists and is not the result of a check; choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)

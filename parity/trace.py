@@ -20,15 +20,17 @@ from converter.formats import safetensors
 from converter.formats._atomic import atomic_path
 from parity.errors import TraceError
 from parity.pair import Array, Framework
+from parity.result import json_safe
 
 __all__ = ["SCHEMA", "Trace", "TraceWriter", "UnitKey"]
 
 SCHEMA = "dgtool.trace/1"
 _FILE = "trace.json"
-_UNIT_ENTRIES = ("iteration", "quantity", "network", "absent", "buffers")
+_UNIT_ENTRIES = ("iteration", "quantity", "network", "call", "absent", "buffers")
 
-UnitKey = tuple[int, str, str]
-"""Iteration (-1: before the first step), quantity (``state``, ``gradient``, ``optimizer``), network."""
+UnitKey = tuple[int, str, int, str]
+"""Iteration (-1: before the first step), quantity (``state``, ``gradient``, ``optimizer``), which call of
+``gradients`` in the iteration it was (0 for the others), network."""
 
 
 class TraceWriter:
@@ -58,24 +60,31 @@ class TraceWriter:
         """Add one iteration's losses."""
         self._content["losses"].append({key: message[key] for key in ("iteration", "values", "batch_norm")})
 
-    def unit(self, message: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-        """Add one unit, keeping the given arrays of it (all, some or none)."""
+    def unit(
+        self, message: Mapping[str, Any], arrays: Mapping[str, Array], scales: Mapping[str, float]
+    ) -> None:
+        """Add one unit, keeping the given arrays of it (all, some or none).
+
+        What is not kept is still named, and counts in ``scales``, the norms that errors are relative
+        to, so that a later comparison knows what it lacks.
+        """
         entry = {name: value for name, value in message.items() if name in _UNIT_ENTRIES}
+        entry["names"] = [name for name, *_ in message["tensors"]]
+        entry["scales"] = dict(scales)
         if arrays:
-            entry["file"] = (
-                f"{max(entry['iteration'], -1):04}.{entry['quantity']}.{entry['network']}.safetensors"
-            )
+            call = f"-{entry['call']}" if entry.get("call") else ""
+            stem = f"{entry['iteration']:04}.{entry['quantity']}{call}.{entry['network']}"
+            entry["file"] = f"{stem}.safetensors"
             with atomic_path(self._folder / entry["file"]) as partial, partial.open("wb") as file:
-                safetensors.write(
-                    file, self._content["framework"], (((name,), a) for name, a in arrays.items())
-                )
+                tensors = (((name,), array) for name, array in arrays.items())
+                safetensors.write(file, self._content["framework"], tensors)
             self.kept_bytes += sum(array.nbytes for array in arrays.values())
         self._content["units"].append(entry)
 
     def close(self) -> None:
         """Write ``trace.json``."""
         with atomic_path(self._folder / _FILE) as partial:
-            partial.write_text(json.dumps(self._content, indent=1) + "\n")
+            partial.write_text(json.dumps(json_safe(self._content), indent=1, allow_nan=False) + "\n")
 
 
 @dataclass(frozen=True)
@@ -105,11 +114,11 @@ class Trace:
                 cast(Framework, content["framework"]),
                 content["dtype"],
                 content["networks"],
-                tuple(content["losses"]),
+                tuple(_numbers(entry) for entry in content["losses"]),
                 content["environment"],
-                {(unit["iteration"], unit["quantity"], unit["network"]): unit for unit in content["units"]},
+                {_key(unit): unit for unit in content["units"]},
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise TraceError(
                 f"{folder}: holds no readable {_FILE} ({type(error).__name__}: {error})"
             ) from error
@@ -129,3 +138,12 @@ class Trace:
         except (OSError, FormatError) as error:
             raise TraceError(f"{self.folder}: {error}") from error
         return {tensor: stored.read(tensor) for tensor in stored.tensors}
+
+
+def _key(unit: Mapping[str, Any]) -> UnitKey:
+    return (unit["iteration"], unit["quantity"], unit.get("call", 0), unit["network"])
+
+
+def _numbers(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo `json_safe` on one iteration's losses."""
+    return {**entry, "values": {name: float(value) for name, value in entry["values"].items()}}

@@ -1,4 +1,4 @@
-"""One side of a run, in a process of its own: ``python -m parity.worker JOB``.
+"""One side of a run, in a process of its own.
 
 The job is a JSON file. What the side records goes, as raw bytes, into a few files that are used over
 and over, a *unit* at a time: one quantity of one network in one iteration. Standard output carries
@@ -19,14 +19,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import numpy as np
 
-from parity.errors import ParityError
+from parity.errors import CouldNotRunError, ParityError
 from parity.pair import Array, Side, resolve
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 _ALIGNMENT = 64
 INITIAL = -1
@@ -102,16 +102,25 @@ class _Recorder:
             self._watches = {n: framework.watch_batch_norm(net) for n, net in side.networks.items()}
         self.iteration = INITIAL
         self._losses: dict[str, float] = {}
+        self._gradient_calls = 0
 
     def loss(self, name: str, value: Any) -> None:
+        if name in self._losses:
+            raise CouldNotRunError(
+                f"the loss '{name}' is reported twice in iteration {self.iteration}; "
+                f"give each of the two a name of its own"
+            )
         self._losses[name] = self._framework.scalar(value)
 
     def gradients(self) -> None:
+        """Record the gradients of all networks; a step with several backward passes asks several times."""
+        call, self._gradient_calls = self._gradient_calls, self._gradient_calls + 1
         if self._everything:
             for name, network in self._side.networks.items():
                 found = self._framework.gradients(network)
                 arrays = {key: array for key, array in found.items() if array is not None}
-                self._unit("gradient", name, arrays, absent=[key for key in found if key not in arrays])
+                absent = [key for key in found if key not in arrays]
+                self._unit("gradient", name, arrays, absent=absent, call=call)
 
     def state(self) -> None:
         if self._everything:
@@ -125,7 +134,7 @@ class _Recorder:
         self._channel.send(
             "losses", run=self._run, iteration=self.iteration, values=self._losses, batch_norm=watched
         )
-        self._losses = {}
+        self._losses, self._gradient_calls = {}, 0
         self.state()
         if self._everything:
             for name, network in self._side.networks.items():
@@ -142,9 +151,9 @@ def _perform(framework: ModuleType, job: Mapping[str, Any], run: int, channel: _
     framework.prepare(settings["dtype"], job["threads"])
     side: Side = resolve(job["factory"])(job["options"])
     framework.load(side.networks, Path(job["weights"]))
-    changed: dict[str, list[str]] = {}
+    changed: list[str] = []
     if settings["dtype"] == "float64":
-        changed = {name: framework.share_hyperparameters(net) for name, net in side.networks.items()}
+        changed = framework.share_hyperparameters(side.networks, side.optimizers)
     networks = {}
     for name, network in side.networks.items():
         arrays, buffers = framework.state(network)
@@ -209,8 +218,9 @@ def main(job_path: str) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    code = main(sys.argv[1])
+def run(job_path: str) -> NoReturn:
+    """Run a job and leave the process."""
+    code = main(job_path)
     # Everything is written; a framework's own tear-down, a second of it, has nothing to add.
     sys.stderr.flush()
     os._exit(code)

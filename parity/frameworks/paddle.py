@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = [
 
 _SLOTS = {"moment1": "exp_avg", "moment2": "exp_avg_sq", "velocity": "momentum_buffer"}
 """Torch's names for what Paddle's optimizers keep beside a parameter."""
+_SMALLEST_POWER = 1e-30  # below, float32 loses digits, and then everything
 _POWERS = {"beta1_pow_acc": "_beta1", "beta2_pow_acc": "_beta2"}
 
 
@@ -62,6 +63,10 @@ def load(networks: Mapping[str, nn.Layer], path: Path) -> None:
     """
     checkpoint = paddle.load(str(path), return_numpy=True)
     for name, network in networks.items():
+        if name not in checkpoint:
+            raise CouldNotRunError(
+                f"the pair's weights hold no network '{name}', but {', '.join(checkpoint)}"
+            )
         expected, given = network.state_dict(), checkpoint[name]
         problems = [f"{key} is missing" for key in expected if key not in given]
         problems += [f"{key} is unexpected" for key in given if key not in expected]
@@ -111,24 +116,38 @@ def optimizer_state(optimizers: Mapping[str, Any], network: nn.Layer) -> dict[st
     arrays: dict[str, Array] = {}
     for optimizer in optimizers.values():
         entries = optimizer.state_dict()
+        owners = _owners(entries, [parameter.name for parameter in optimizer._parameter_list])
         for name, parameter in network.named_parameters():
             prefix = f"{parameter.name}_"
-            for key in [key for key in entries if key.startswith(prefix)]:
+            for key in [key for key in entries if owners.get(key) == parameter.name]:
                 slot = key.removeprefix(prefix).removesuffix("_0")
                 value = entries[key].numpy()
-                if slot == "beta2_pow_acc":
-                    arrays[f"{name}/step"] = np.asarray(_steps(value, optimizer))
-                elif slot not in _POWERS:
+                if slot not in _POWERS:
                     arrays[f"{name}/{_SLOTS.get(slot, slot)}"] = value
+                elif (steps := _steps(value.item(), float(getattr(optimizer, _POWERS[slot])))) is not None:
+                    arrays[f"{name}/step"] = np.asarray(steps)
     return arrays
 
 
-def _steps(power: Array, optimizer: Any) -> float:
-    """Return the number of steps taken: the accumulator starts at beta and gains a factor a step."""
-    return float(round(math.log(power.item()) / math.log(float(optimizer._beta2))) - 1)
+def _owners(keys: Iterable[str], parameters: Iterable[str]) -> dict[str, str]:
+    """Return whose state each key is: that of the longest parameter name that it starts with."""
+    owners: dict[str, str] = {}
+    for name in sorted(parameters, key=len):
+        owners |= {key: name for key in keys if key.startswith(f"{name}_")}
+    return owners
 
 
-def share_hyperparameters(network: nn.Layer) -> list[str]:
+def _steps(power: float, beta: float) -> float | None:
+    """Return the number of steps taken: the accumulator starts at beta and gains a factor a step.
+
+    None where it does not tell: for a beta of 0 or 1, and once it has underflowed.
+    """
+    if not 0.0 < beta < 1.0 or power < _SMALLEST_POWER:
+        return None
+    return float(round(math.log(power) / math.log(beta)) - 1)
+
+
+def share_hyperparameters(networks: Mapping[str, nn.Layer], optimizers: Mapping[str, Any]) -> list[str]:
     """Change nothing: the numbers in use are Paddle's already (see the Torch side)."""
     return []
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from parity.errors import CouldNotRunError
 from parity.pair import Array
 
 __all__ = [
@@ -55,6 +56,10 @@ def load(networks: Mapping[str, nn.Module], path: Path) -> None:
     """Load a nested checkpoint strictly; values are cast to the parameters' dtype."""
     checkpoint = torch.load(path, weights_only=True)
     for name, network in networks.items():
+        if name not in checkpoint:
+            raise CouldNotRunError(
+                f"the pair's weights hold no network '{name}', but {', '.join(checkpoint)}"
+            )
         network.load_state_dict(checkpoint[name], strict=True)
 
 
@@ -94,25 +99,38 @@ def optimizer_state(optimizers: Mapping[str, torch.optim.Optimizer], network: nn
     }
 
 
-def share_hyperparameters(network: nn.Module) -> list[str]:
-    """Give layers the numbers that Paddle, which keeps these attributes in float32, really uses.
+def share_hyperparameters(
+    networks: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
+) -> list[str]:
+    """Give layers and optimizers the numbers that Paddle, which keeps these in float32, really uses.
 
-    Paddle passes BatchNorm's epsilon and momentum to its kernels as float32
-    (paddle/phi/ops/yaml/ops.yaml, ``batch_norm``), so in float64 the two frameworks compute with
-    different real numbers unless the reference takes Paddle's. Returns what was changed.
+    Paddle passes BatchNorm's epsilon and momentum, and its Momentum optimizer's mu, to its kernels
+    as float32 (paddle/phi/ops/yaml/ops.yaml, ``batch_norm`` and ``momentum_``), so in float64 the
+    two frameworks compute with different real numbers unless the Torch side takes Paddle's.
+    Returns the names of what was changed.
     """
     changed = []
-    for path, module in network.named_modules():
-        if not isinstance(module, _BATCH_NORMS):
-            continue
-        before = (module.eps, module.momentum)
-        module.eps = float(np.float32(module.eps))
-        if module.momentum is not None:
-            # Torch's momentum weighs the new value and Paddle's, which is the rounded one, the old.
-            module.momentum = 1.0 - float(np.float32(1.0 - module.momentum))
-        if before != (module.eps, module.momentum):
-            changed.append(path)
+    for network_name, network in networks.items():
+        for path, module in network.named_modules():
+            if not isinstance(module, _BATCH_NORMS):
+                continue
+            before = (module.eps, module.momentum)
+            module.eps = _float32(module.eps)
+            if module.momentum is not None:
+                # Torch's momentum weighs the new value and Paddle's, which is the rounded one, the old.
+                module.momentum = 1.0 - _float32(1.0 - module.momentum)
+            if before != (module.eps, module.momentum):
+                changed.append(f"{network_name}.{path}")
+    for name, optimizer in optimizers.items():
+        if isinstance(optimizer, torch.optim.SGD):
+            for group in optimizer.param_groups:
+                group["momentum"] = _float32(group["momentum"])
+            changed.append(name)
     return changed
+
+
+def _float32(value: float) -> float:
+    return float(np.float32(value))
 
 
 def watch_batch_norm(network: nn.Module) -> Callable[[], dict[str, dict[str, Any]]]:

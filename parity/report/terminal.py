@@ -99,13 +99,14 @@ def _print_losses(console: Console, result: Result) -> None:
 
 
 def _print_quantities(console: Console, result: Result) -> None:
-    columns = [column for dtype in result.dtypes for column in (f"error, {dtype}", _limit_heading(dtype))]
+    judging = result.dtypes[-1]
+    columns = [*(f"error, {dtype}" for dtype in result.dtypes), _limit_heading(judging)]
     quantities = table("quantity", "relative to", "compared", *columns, "differ")
     for quantity, scale in SCALES.items():
         rows = [row for row in result.rows if row.quantity == quantity]
         if not rows:
             continue
-        cells = [cell for dtype in result.dtypes for cell in _worst(rows, dtype)]
+        cells = [*(_worst(rows, dtype) for dtype in result.dtypes), _limit(rows, judging)]
         differ = sum(not row.good for row in rows)
         count = Text(str(differ), style="bold red" if differ else "green")
         quantities.add_row(quantity, scale, str(len(rows)), *cells, count)
@@ -118,14 +119,16 @@ def _limit_heading(dtype: str) -> str:
     return "limit, iteration 0" if later == {math.inf} else "limit"
 
 
-def _worst(rows: Iterable[Row], dtype: str) -> tuple[str, str]:
-    """Return the largest error of a run's rows, as text, and the limit that applied to it."""
-    measured = [row for row in rows if row.dtype == dtype and row.metrics is not None]
-    if not measured:
-        return "-", "-"
-    worst = max(measured, key=lambda row: math.inf if math.isnan(row.error) else row.error)
-    limits = {row.limit for row in measured if not math.isinf(row.limit) and row.iteration >= 0}
-    return number(worst.error), number(max(limits)) if limits else "-"
+def _worst(rows: Iterable[Row], dtype: str) -> str:
+    """Return the largest error of a run's rows, as text."""
+    errors = [row.error for row in rows if row.dtype == dtype and row.metrics is not None]
+    return number(max(errors, key=lambda error: math.inf if math.isnan(error) else error)) if errors else "-"
+
+
+def _limit(rows: Iterable[Row], dtype: str) -> str:
+    """Return the limit that errors (other than those of counters) are judged by, as text."""
+    limits = {row.limit for row in rows if row.dtype == dtype and 0.0 < row.limit < math.inf}
+    return number(max(limits)) if limits else "-"
 
 
 def _print_mismatches(console: Console, mismatches: Sequence[Row]) -> None:
@@ -157,12 +160,10 @@ def _print_notes(console: Console, result: Result) -> None:
     counted("framework", lambda count: f"{count} comparisons show a known framework difference, exactly")
     counted("unjudged", lambda count: f"{count} comparisons could not be judged")
     if result.shared_hyperparameters and "float64" in result.dtypes:
-        changed = sum(map(len, result.shared_hyperparameters.values()))
-        if changed:
-            console.print(
-                f"[dim]float64: {changed} layers of the reference use epsilon and momentum "
-                f"as the port has them, rounded to float32[/]"
-            )
+        console.print(
+            f"[dim]float64: {len(result.shared_hyperparameters)} of Torch's layers and optimizers "
+            f"use Paddle's numbers, which are rounded to float32[/]"
+        )
 
 
 def _print_verdict(console: Console, result: Result) -> None:
@@ -170,20 +171,27 @@ def _print_verdict(console: Console, result: Result) -> None:
         first = result.mismatches[0] if result.mismatches else None
         what = f"; first: the {_plain(first.quantity)} {first.label}" if first else ": nothing was compared"
         console.print(f"[bold red]MISMATCH[/]: {len(result.mismatches)} comparisons differ{escape(what)}")
-    elif "float64" in result.dtypes:
-        console.print("[bold green]PASS[/]: every difference is at rounding level in float64")
+        return
+    compared = {row.quantity for row in result.rows}
+    only = f" (compared: {', '.join(sorted(compared))} only)" if not compared >= {"loss", "gradient"} else ""
+    if "float64" in result.dtypes:
+        console.print(f"[bold green]PASS[/]: every difference is at rounding level in float64{only}")
     else:
-        console.print(
-            "[bold green]PASS[/] in float32, which cannot tell a small mistake from rounding: see --oracle"
-        )
+        caveat = "which cannot tell a small mistake from rounding: see --oracle"
+        console.print(f"[bold green]PASS[/] in float32, {caveat}{only}")
 
 
 def _plain(quantity: Quantity) -> str:
     return "optimizer state" if quantity == "optimizer" else quantity
 
 
-def print_gradients(console: Console, result: Result, rows: Sequence[Row], iteration: int) -> None:
-    """Print one iteration's gradients, a line a parameter, in the order given."""
+def print_gradients(
+    console: Console, result: Result, rows: Sequence[Row], iteration: int, differing: int
+) -> None:
+    """Print one iteration's gradients, a line a parameter, in the order given.
+
+    ``differing`` is how many differ, whether they are among ``rows`` or not.
+    """
     oracle = {
         (row.network, row.name): row
         for row in result.rows
@@ -212,6 +220,10 @@ def print_gradients(console: Console, result: Result, rows: Sequence[Row], itera
     for row in rows:
         if not row.good and row.note:
             console.print(f"  {escape(row.label)}: {escape(row.note)}")
+    if differing:
+        console.print(f"[bold red]MISMATCH[/]: {differing} gradients differ")
+    else:
+        console.print("[bold green]PASS[/]: no gradient differs")
 
 
 def _gradient_cells(row: Row) -> list[str]:
@@ -233,7 +245,7 @@ def _gradient_cells(row: Row) -> list[str]:
 def print_pairs(console: Console, rows: Sequence[Row], names: tuple[str, str]) -> None:
     """Print rows compared from files, each with the tolerance that would have let it pass."""
     pairs = table("entry", "iteration", "quantity", "max abs", "mean abs", "error", "limit", "status")
-    for row in rows:
+    for row in (row for row in rows if row.status != "unkept"):
         found = row.metrics
         figures = ("-", "-") if found is None else (number(found.max_abs), number(found.mean_abs))
         judged = ("-", "-") if math.isnan(row.limit) else (number(row.error), number(row.limit))
@@ -241,10 +253,19 @@ def print_pairs(console: Console, rows: Sequence[Row], names: tuple[str, str]) -
         pairs.add_row(escape(row.label), iteration, row.quantity, *figures, *judged, _status(row))
     console.print(f"{escape(names[0])} (reference) against {escape(names[1])} (port)")
     console.print(pairs)
-    for note in dict.fromkeys(f"{row.label}: {row.note}" for row in rows if row.note):
+    for note in dict.fromkeys(
+        f"{row.label}: {row.note}" for row in rows if row.note and row.status != "unkept"
+    ):
         console.print(f"  {escape(note)}")
-    bad = [row for row in rows if not row.good]
-    if bad:
+    bad = [row for row in rows if not row.good and row.status != "unkept"]
+    unkept = sum(row.status == "unkept" for row in rows)
+    if unkept and not bad:
+        agree = len(rows) - unkept
+        console.print(
+            f"[bold yellow]INCOMPLETE[/]: {agree} agree, but the values of {unkept} more were not kept; "
+            f"record them with --keep '*'"
+        )
+    elif bad:
         console.print(
             f"[bold red]MISMATCH[/]: {len(bad)} of {len(rows)} differ; first: {escape(bad[0].label)}"
         )

@@ -40,7 +40,7 @@ def test_init_weights_says_what_is_on_record(dgtool, tmp_path):
     assert shown.exit_code == 0
     assert shown.stdout.count("(not on record)") == 2
     assert (tmp_path / "weights" / "discogan.pth").is_file()
-    as_json = json.loads(dgtool("init-weights", "--json").stdout)
+    as_json = json.loads(dgtool("init-weights", "--force", "--json").stdout)
     assert all(item["on_record"] for item in as_json.values())
 
 
@@ -121,6 +121,7 @@ def test_check_bp_without_float64_says_what_it_cannot_tell(dgtool):
     shown = dgtool("check-bp", *SMALL, "--no-oracle", "--record", "losses")
     assert shown.exit_code == 0
     assert "cannot tell a small mistake from rounding" in shown.stdout
+    assert "(compared: loss only)" in shown.stdout
 
 
 def test_json_is_one_document_and_quiet_is_silent(dgtool, tmp_path):
@@ -152,9 +153,11 @@ def test_grad_diff_runs_the_loop_by_itself_and_tells_kinds_of_nothing_apart(dgto
     assert lines["net.fc.weight"].endswith("rounding")
     assert list(tmp_path.iterdir()) == []
 
+    assert "PASS: no gradient differs" in shown.stdout
+
     missing = dgtool("grad-diff", "--pair", "tests.tiny:DETACHED", "--no-oracle", "--top", 1)
     assert missing.exit_code == 1
-    assert "net.embedding.weight: the port has no gradient; the reference's has norm" in missing.stdout
+    assert "net.embedding.weight: the port has no gradient; the reference has one of norm" in missing.stdout
 
 
 def test_compare_reads_logs_and_has_reprod_log_write_its_own(dgtool, tmp_path):
@@ -168,6 +171,33 @@ def test_compare_reads_logs_and_has_reprod_log_write_its_own(dgtool, tmp_path):
     assert "mean diff: check passed: False, value: 0.5" in (tmp_path / "diff.log").read_text()
     content = json.loads(dgtool("compare", "a.npy", "b.npy", "--json").stdout)
     assert (content["result"], content["rows"][0]["metrics"]["max_abs"]) == ("mismatch", 0.5)
+
+
+def test_grad_diff_shows_what_differs_first(dgtool):
+    """Float64 sees a wrong gradient that float32 hides, and the one line shown must be a wrong one."""
+    shown = dgtool("grad-diff", "--pair", "tests.planted:EPSILON", "--width", 4, "--top", 1)
+    assert shown.exit_code == 1
+    assert "differs" in shown.stdout
+    assert "gradients differ" in shown.stdout.splitlines()[-1]
+
+
+def test_compare_of_traces_says_what_was_not_kept(dgtool):
+    assert dgtool("check-bp", "--pair", "tests.tiny:TINY", "--dtype", "float64", "--iters", 2).exit_code == 0
+    shown = dgtool("compare", "dgtool-run/float64/reference", "dgtool-run/float64/port")
+    assert shown.exit_code == 1
+    assert "INCOMPLETE: 6 agree, but the values of" in shown.stdout
+    kept = ("--keep", "*", "--dtype", "float64", "--iters", 2)
+    assert dgtool("check-bp", "--pair", "tests.tiny:TINY", *kept).exit_code == 0
+    assert dgtool("compare", "dgtool-run/float64/reference", "dgtool-run/float64/port").exit_code == 0
+
+
+def test_convert_json_holds_numbers_that_json_lacks_as_strings(dgtool, tmp_path):
+    from converter.formats import torch
+
+    with (tmp_path / "a.pth").open("wb") as file:
+        torch.write(file, "torch", [(("fc.weight",), np.eye(3))], {("best",): float("inf")})
+    shown = dgtool("convert", "a.pth", "a.pdparams", "--assume", "linear=fc", "--json")
+    assert json.loads(shown.stdout)["copied"] == {"best": "inf"}
 
 
 @pytest.mark.parametrize(
@@ -192,6 +222,19 @@ def test_compare_reads_logs_and_has_reprod_log_write_its_own(dgtool, tmp_path):
         (("check-bp", "--weights", "empty.pth", *SMALL), 1, "empty.pth: is not a Torch zip checkpoint"),
         (("check-bp", "--pair", "tests.planted:RAISES", *SMALL), 3, "RuntimeError: planted failure"),
         (("grad-diff", "folder.pth"), 1, "holds no readable check.json"),
+        (("grad-diff", "absent"), 2, "absent: no such folder"),
+        (
+            ("grad-diff", "folder.pth", "--mode", "eval", "--weights", "x"),
+            2,
+            "leave out mode, weights, or leave",
+        ),
+        (("check-bp", "--seed-a", 5_000_000_000), 2, "seed_a must be at most 4294967295"),
+        (("check-bp", "--out", ".", *SMALL), 2, "is the current folder"),
+        (
+            ("convert", "empty.pth", "absent/x.onnx", "--dry-run"),
+            1,
+            "empty.pth: is not a Torch zip checkpoint",
+        ),
         (("init-weights", "--out", "empty.pth"), 3, "empty.pth"),
         (("check-bp", "--absent"), 2, "No such option"),
     ],

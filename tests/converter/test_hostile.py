@@ -101,7 +101,7 @@ def encrypted(content: bytes) -> bytes:
 
 
 SECOND_STORAGE = (
-    torch_tensor()[:-2]
+    torch_tensor()[:-1]
     + b"X\x01\0\0\0y"
     + torch_tensor(numel=b"M\xff\xff", shape=b"M\xff\xff\x85")[9:-2]
     + b"s."

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_traces_hold_what_was_kept_and_compare_again_without_a_framework(tiny):
     trace = Trace.open(folder / "float32" / "port")
     assert trace.framework == "paddle"
     assert trace.environment["version"]
-    gradients = trace.arrays((0, "gradient", "net"))
+    gradients = trace.arrays((0, "gradient", 0, "net"))
     assert gradients["fc.weight"].dtype == np.float32
     assert "idle.weight" not in gradients
 
@@ -83,6 +84,20 @@ def test_swapped_roles_pass_too(tmp_path):
     result = run("tests.tiny:SWAPPED_ROLES", tmp_path / "run")
     assert result.passed
     assert statuses(result, "buffer", "norm._variance") == ["equal", *["framework"] * 3]
+
+
+@pytest.mark.parametrize(
+    "pair",
+    ["SKIPPING", "MIXED", "VANISHING", "WITH_MOMENTUM", "TWO_BACKWARDS", "ZERO_BIAS", "NOISY"],
+)
+def test_correct_pairs_of_every_kind_pass(pair, tmp_path):
+    result = run(
+        f"tests.tiny:{pair}", tmp_path / "run", runs=(Run("float32", 4), Run("float64", 4)), keep=["*"]
+    )
+    assert result.passed, result.mismatches[:3]
+    rows = compare_files(tmp_path / "run" / "float64" / "reference", tmp_path / "run" / "float64" / "port")
+    assert all(row.good for row in rows)
+    assert len(rows) == sum(row.dtype == "float64" for row in result.rows)
 
 
 def test_a_framework_agrees_with_itself_exactly(tmp_path):
@@ -100,13 +115,15 @@ def test_a_framework_agrees_with_itself_exactly(tmp_path):
             "gradient",
             "embedding.weight",
             "missing",
-            "the port has no gradient; the reference's has norm",
+            "the port has no gradient; the reference has one of norm",
         ),
         ("DETACHED", "optimizer", "embedding.weight/exp_avg", "missing", "keeps no such state"),
-        ("USED_IDLE", "gradient", "idle.weight", "unexpected", "only the port has a gradient, of norm 0"),
+        ("USED_IDLE", "gradient", "idle.weight", "unexpected", "only the port has a gradient of norm 0"),
         ("USED_IDLE", "optimizer", "idle.bias/step", "unexpected", "only the port's optimizer keeps it"),
         ("UNTRANSPOSED", "parameter", "fc.weight", "differs", ""),
         ("MOMENTUM_SGD", "optimizer", "head.bias/exp_avg", "missing", "keeps no such state"),
+        ("WRONG_FIRST", "loss", "first", "differs", ""),
+        ("MOVED_WHILE_IDLE", "buffer", "norm.running_var", "differs", "not as a known difference predicts"),
         ("POISONED", "parameter", "head.bias", "differs", "0 NaN or Inf in the reference, 6 in the port"),
         ("POISONED", "loss", "loss", "differs", "0 NaN or Inf in the reference, 1 in the port"),
     ],
@@ -187,7 +204,7 @@ def test_gradients_of_the_network_that_waits_add_up(tmp_path):
             trace = Trace.open(folder / "float64" / side)
             for iteration in (0, 1):
                 for network in ("generator_A", "generator_B"):
-                    kept = trace.arrays((iteration, "gradient", network))
+                    kept = trace.arrays((iteration, "gradient", 0, network))
                     gradients[clear_grad, side, iteration, network] = kept
     compared = 0
     for side in ("reference", "port"):
@@ -232,16 +249,25 @@ def test_weights_of_either_framework_start_both_sides(tmp_path):
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
-        ("RAISES", "the paddle worker (port) failed: RuntimeError: planted failure"),
-        ("KILLED", "was killed by signal 9\n  its last lines:\n    last words"),
-        ("EXITS", "ended with exit code 7"),
-        ("EXTRA_LAYER", "the weights do not fit generator_A: extra.weight is missing; extra.bias is missing"),
-        ("NAN", "before that, the parameter discriminator_B.conv5.weight differed in iteration 0"),
+        ("tests.tiny:TWICE", "the loss 'loss' is reported twice in iteration 0; give each of the two a name"),
+        ("tests.tiny:OTHER_NETWORKS", "the pair's weights hold no network 'stray', but net"),
+        ("tests.planted:RAISES", "the paddle worker (port) failed: RuntimeError: planted failure"),
+        ("tests.planted:KILLED", "was killed by signal 9\n  its last lines:\n    last words"),
+        ("tests.planted:EXITS", "ended with exit code 7"),
+        (
+            "tests.planted:EXTRA_LAYER",
+            "the weights do not fit generator_A: extra.weight is missing; extra.bias is missing",
+        ),
+        (
+            "tests.planted:NAN",
+            "before that, the parameter discriminator_B.conv5.weight differed in iteration 0",
+        ),
     ],
 )
 def test_a_side_that_fails_is_an_error_with_its_last_words(mistake, message, tmp_path):
+    options = {"width": 4} if "planted" in mistake else {}
     with pytest.raises(WorkerError) as caught:
-        run(f"tests.planted:{mistake}", tmp_path / "run", width=4)
+        run(mistake, tmp_path / "run", **options)
     assert message in str(caught.value)
     assert caught.value.exit_code == 3
     assert list(tmp_path.iterdir()) == []
@@ -266,6 +292,32 @@ def test_a_side_that_does_not_exist_is_named(tmp_path):
     absent = replace(DISCOGAN, port=replace(DISCOGAN.port, factory="DG_paddle.bp_DG:Absent"))
     with pytest.raises(WorkerError, match="cannot load 'DG_paddle.bp_DG:Absent'"):
         run(absent, tmp_path / "run", width=4)
+
+
+def test_a_file_of_the_converters_name_in_the_current_folder_is_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "converter.py").write_text("print('the hand-made script')\nraise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    assert run("tests.tiny:TINY", tmp_path / "run", runs=(Run("float32", 1),)).passed
+
+
+def test_a_worker_that_writes_no_message_is_an_error_and_no_hang(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "parity.record._WORKER_CALL", "print('hello', flush=True); import time; time.sleep(60)"
+    )
+    with pytest.raises(WorkerError, match="was killed by signal 9"):
+        run("tests.tiny:TINY", tmp_path / "run")
+
+
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="is the current folder"):
+        run("tests.tiny:TINY", Path())
+
+
+def test_what_the_oracle_shared_is_told_whichever_side_torch_is(tmp_path):
+    for pair in ("TINY", "SWAPPED_ROLES"):
+        result = run(f"tests.tiny:{pair}", tmp_path / "run", runs=(Run("float64", 1),))
+        assert list(result.shared_hyperparameters) == ["net.norm"]
 
 
 def test_a_folder_of_someone_elses_is_not_replaced(tmp_path):
@@ -301,7 +353,7 @@ def test_a_trace_cannot_reach_outside_its_folder(tiny, tmp_path):
     content = json.loads((source / "trace.json").read_text())
     content["units"][0]["file"] = "../secret.safetensors"
     (tmp_path / "trace.json").write_text(json.dumps(content))
-    key = tuple(content["units"][0][part] for part in ("iteration", "quantity", "network"))
+    key = (content["units"][0]["iteration"], "state", 0, content["units"][0]["network"])
     with pytest.raises(TraceError, match="is not in the trace's folder"):
         Trace.open(tmp_path).arrays(key)
 

@@ -53,6 +53,17 @@ def test_a_difference_from_zero_is_infinitely_large():
     assert (judged.status, judged.error) == ("differs", math.inf)
 
 
+def test_a_float32_gradient_well_above_rounding_is_no_zero():
+    assert row([1e-7], [3e-7], dtype="float32").status == "zero"
+    assert row([0.02], [0.03], dtype="float32").status == "rounding"
+
+
+def test_beside_an_oracle_float32_is_shown_and_not_judged():
+    assert row([1.0], [9.0], dtype="float32", oracle=True).status == "unjudged"
+    assert row([1.0], [math.nan], dtype="float32", oracle=True).status == "differs"
+    assert row([1.0], [2.0], dtype="float32", oracle=True, iteration=-1).status == "differs"
+
+
 def test_float32_is_not_judged_after_the_first_iteration():
     assert row([1.0], [1.2], dtype="float32", iteration=0).status == "differs"
     assert row([1.0], [1.2], dtype="float32", iteration=1).status == "unjudged"

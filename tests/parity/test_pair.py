@@ -67,10 +67,15 @@ def test_pairs_are_found_by_name_and_by_target():
         ("disco", "no pair named 'disco' (registered: discogan)"),
         ("absent.module:PAIR", "cannot load 'absent.module:PAIR'"),
         ("DG_pair:ABSENT", "cannot load 'DG_pair:ABSENT'"),
+        ("DG_pair:DiscoGANPair", "is no pair: it is a class; name an instance of it"),
+        ("json:dumps", "'json:dumps' is no pair: it lacks name, reference, port"),
+        ("broken:PAIR", "cannot load 'broken:PAIR': SyntaxError"),
         (":x", "not of the form module:attribute"),
     ],
 )
-def test_an_unknown_pair_is_a_usage_error(name, message):
+def test_an_unknown_pair_is_a_usage_error(name, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text("PAIR =")
     with pytest.raises(UsageError) as caught:
         load_pair(name)
     assert message in str(caught.value)
@@ -86,6 +91,7 @@ def test_resolve_needs_a_colon():
     [
         ({"depth": 3}, "DiscoGAN has no option depth"),
         ({"mode": "test"}, "mode must be one of eval, train, not 'test'"),
+        ({"seed_a": 1 << 32}, "seed_a must be at most 4294967295"),
         ({"width": 0}, "width must be at least 1"),
         ({"update_interval": 0}, "update_interval must be at least 1"),
         ({"rate": 1.5}, "rate must lie between 0 and 1"),

@@ -59,3 +59,34 @@ MOMENTUM_SGD = replace(TINY, port=Implementation("paddle", "tests.tiny.paddle_si
 POISONED = replace(TINY, port=Implementation("paddle", "tests.tiny.paddle_side:Poisoned"))
 SWAPPED_ROLES = replace(TINY, reference=TINY.port, port=TINY.reference)
 TORCH_AGAINST_ITSELF = replace(TINY, port=TINY.reference)
+
+
+def _both(side: str) -> TinyPair:
+    """A pair with the same variant on both sides, which is therefore right."""
+    reference, port = (Implementation(f, f"tests.tiny.{f}_side:{side}") for f in ("torch", "paddle"))
+    return TinyPair(f"tiny-{side}", reference, port)
+
+
+def _against(side: str, port: str) -> TinyPair:
+    return replace(_both(side), port=Implementation("paddle", f"tests.tiny.paddle_side:{port}"))
+
+
+class ZeroBiasPair(TinyPair):
+    """Biases that begin at zero, as convolutions before BatchNorm often have them."""
+
+    def weights(self, options):
+        state = super().weights(options)["net"]
+        return {"net": {name: array * (not name.endswith("fc.bias")) for name, array in state.items()}}
+
+
+SKIPPING = _both("Skipping")
+MIXED = _both("Mixed")
+VANISHING = _both("Vanishing")
+WITH_MOMENTUM = _both("WithMomentum")
+TWO_BACKWARDS = _both("TwoBackwards")
+ZERO_BIAS = ZeroBiasPair()
+WRONG_FIRST = _against("TwoBackwards", "WrongFirst")
+MOVED_WHILE_IDLE = _against("Skipping", "MovedWhileIdle")
+TWICE = _both("Twice")
+OTHER_NETWORKS = _against("Tiny", "OtherNetworks")
+NOISY = _against("Tiny", "NoisyStdout")

@@ -88,3 +88,109 @@ class Poisoned(Tiny):
         bias = self.networks["net"].head.bias
         with paddle.no_grad():
             bias.set_value(bias * float("nan"))
+
+
+class Stepping(Tiny):
+    """A side whose loss is its subclass's business."""
+
+    def training_step(self, iteration, batch, observer):
+        loss = self.loss(iteration, batch)
+        observer.loss("loss", loss)
+        loss.backward()
+        observer.gradients()
+        self.optimizers["adam"].step()
+        self.optimizers["adam"].clear_grad(set_to_zero=False)
+
+
+class Skipping(Stepping):
+    """BatchNorm used in every second iteration only."""
+
+    def loss(self, iteration, batch):
+        net = self.networks["net"]
+        output = net(batch["tokens"]) if iteration % 2 == 0 else net.head(net.embedding(batch["tokens"]))
+        return ((output - batch["target"]) ** 2).mean()
+
+
+class Mixed(Stepping):
+    """BatchNorm called with batches of different sizes, in the first iteration only."""
+
+    def loss(self, iteration, batch):
+        output = self.networks["net"](batch["tokens"])
+        loss = ((output - batch["target"]) ** 2).mean()
+        if iteration == 0:
+            loss = loss + (self.networks["net"](batch["tokens"][:5]) ** 2).mean()
+        return loss
+
+
+class Vanishing(Stepping):
+    """A loss that is zero but for rounding."""
+
+    def loss(self, iteration, batch):
+        output = self.networks["net"](batch["tokens"])
+        return (output.sum() - (output * 3.0).sum() / 3.0) * 1e-3
+
+
+class WithMomentum(Tiny):
+    """Another optimizer, the same on both sides."""
+
+    def optimizer(self, net):
+        return paddle.optimizer.Momentum(1e-2, 0.9, parameters=net.parameters())
+
+
+class Twice(Tiny):
+    """A training step that reports a loss twice."""
+
+    def training_step(self, iteration, batch, observer):
+        super().training_step(iteration, batch, observer)
+        loss = ((self.networks["net"](batch["tokens"]) - batch["target"]) ** 2).mean()
+        observer.loss("loss", loss)
+
+
+class TwoBackwards(Tiny):
+    """Two losses, each with a backward of its own, in one step."""
+
+    factor = 1.0
+
+    def training_step(self, iteration, batch, observer):
+        output = self.networks["net"](batch["tokens"])
+        for name, power in (("first", 2), ("second", 4)):
+            loss = ((output - batch["target"]) ** power).mean() * (self.factor if name == "first" else 1.0)
+            observer.loss(name, loss)
+            loss.backward(retain_graph=True)
+            observer.gradients()
+        self.optimizers["adam"].step()
+        self.optimizers["adam"].clear_grad(set_to_zero=False)
+
+
+class WrongFirst(TwoBackwards):
+    """The first of two losses, halved."""
+
+    factor = 0.5
+
+
+class MovedWhileIdle(Skipping):
+    """A running variance that moves in the iterations in which nothing may move it."""
+
+    def training_step(self, iteration, batch, observer):
+        super().training_step(iteration, batch, observer)
+        if iteration % 2:
+            variance = self.networks["net"].norm._variance
+            variance.set_value(variance * 1.01)
+
+
+class OtherNetworks(Tiny):
+    """A network under another name."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.networks = {"net": self.networks["net"], "spare": Net()}
+        self.networks.pop("spare")
+        self.networks["stray"] = nn.Sequential()
+
+
+class NoisyStdout(Tiny):
+    """Words on standard output that the parent must not take for messages."""
+
+    def __init__(self, options):
+        print("not a message")
+        super().__init__(options)
