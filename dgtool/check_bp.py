@@ -72,11 +72,11 @@ def check_bp(
     rounding collapses and a mistake does not. Exit code 0: pass, 1: mismatch.
 
     Examples:
-        dgtool check-bp --iters 5
+    - `dgtool check-bp --iters 5`
 
-        dgtool check-bp --mode train --dtype float64 --width 8
+    - `dgtool check-bp --iters 2 --weights discogan.pdparams --json`
 
-        dgtool check-bp --weights discogan.pdparams --out run --keep 'discriminator_A.*' --json
+    - `dgtool check-bp --mode train --width 8 --out run --keep '*'`
 
     """
     with errors_to_exit_codes():

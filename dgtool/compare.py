@@ -43,11 +43,11 @@ def compare(
     An element of a .npy file passes if its difference is at most atol + rtol * |reference|.
 
     Examples:
-        dgtool compare DG_torch/bp_torch.npy DG_paddle/bp_paddle.npy
+    - `dgtool compare DG_torch/bp_torch.npy DG_paddle/bp_paddle.npy`
 
-        dgtool compare DG_torch/bp_torch.npy DG_paddle/bp_paddle.npy --reprod-log bp_align_diff.log
+    - `dgtool compare DG_torch/bp_torch.npy DG_paddle/bp_paddle.npy --reprod-log bp_align_diff.log`
 
-        dgtool compare run/float64/reference run/float64/port --json
+    - `dgtool compare run/float64/reference run/float64/port --json`
 
     """
     with errors_to_exit_codes():

@@ -47,11 +47,11 @@ def convert(
     guessed from shapes. A tensor that nothing covers is an error, and nothing is written.
 
     Examples:
-        dgtool convert weights/discogan.pth discogan.pdparams
+    - `dgtool convert weights/discogan.pth discogan.pdparams`
 
-        dgtool convert discogan.pdparams back.pth --json
+    - `dgtool convert discogan.pdparams back.pth --json`
 
-        dgtool convert mlp.pth mlp.pdparams --assume linear='fc*' --assume embedding='emb'
+    - `dgtool convert mlp.pth mlp.pdparams --assume linear='fc*' --assume embedding='emb'`
 
     """
     with errors_to_exit_codes():

@@ -71,9 +71,9 @@ def grad_diff(
     gradient norm, is `zero` and no difference. Exit code 0: all agree, 1: some differ.
 
     Examples:
-        dgtool grad-diff --iter 1 --top 10
+    - `dgtool grad-diff --iter 1 --top 10`
 
-        dgtool grad-diff dgtool-run --iter 4 --sort cos
+    - `dgtool grad-diff dgtool-run --iter 1 --sort cos`
 
     """
     with errors_to_exit_codes():

@@ -29,9 +29,9 @@ def init_weights(
     SHA-256 against the ones on record where there is a record (seed 0, width 64).
 
     Examples:
-        dgtool init-weights
+    - `dgtool init-weights`
 
-        dgtool init-weights --out /tmp/w --seed 7 --init torch-default
+    - `dgtool init-weights --out other --seed 7 --init torch-default`
 
     """
     with errors_to_exit_codes():

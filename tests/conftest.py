@@ -1,16 +1,22 @@
 """What many tests need: processes of either framework, and the command line in this one."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from typer.testing import CliRunner
 
 from dgtool.cli import app
 
 ROOT = Path(__file__).parent.parent
+
+# No deadlines: the machine may be busy. In CI the same examples every time.
+settings.register_profile("everywhere", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("everywhere")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from converter.formats import torch
+from dgtool.check_bp import check_bp
+from dgtool.compare import compare
+from dgtool.convert import convert
+from dgtool.grad_diff import grad_diff
+from dgtool.init_weights import init_weights
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
@@ -36,6 +44,26 @@ def test_every_command_shown_runs(document, tmp_path):
             command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
         )
         assert finished.returncode == 0, f"{command}\n{finished.stdout}{finished.stderr}"
+
+
+@pytest.mark.slow
+def test_every_example_of_help_runs(tmp_path):
+    """In the order of a newcomer: weights, conversion, check, gradients, comparison."""
+    with (tmp_path / "mlp.pth").open("wb") as file:
+        torch.write(file, "torch", [(("fc1.weight",), np.eye(2)), (("emb.weight",), np.eye(2))])
+    commands = [init_weights, convert, check_bp, grad_diff, compare]
+    examples = [line for command in commands for line in re.findall(r"- `(dgtool .*)`", command.__doc__)]
+    assert len(examples) >= 2 * len(commands)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for example in examples:
+        for log in re.findall(r"\S+\.npy", example):
+            (tmp_path / log).parent.mkdir(exist_ok=True)
+            shutil.copy(tmp_path / "dgtool-run" / Path(log).name, tmp_path / log)
+        environment = {**os.environ, "PATH": path}
+        finished = subprocess.run(
+            example, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert finished.returncode == 0, f"{example}\n{finished.stdout}{finished.stderr}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

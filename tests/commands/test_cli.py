@@ -27,7 +27,7 @@ def test_help_imports_no_framework_and_no_numpy():
 def test_every_command_explains_itself_with_examples(command, dgtool):
     shown = dgtool(command, "--help")
     assert shown.exit_code == 0
-    assert f"dgtool {command}" in shown.stdout
+    assert f"• dgtool {command}" in shown.stdout
     assert "Examples" in shown.stdout
 
 
