@@ -120,7 +120,7 @@ def _print(
     from rich.markup import escape
 
     from converter.checkpoint import dotted
-    from parity.report.terminal import table
+    from parity.report.terminal import show, table
 
     rows = table(plan.source_framework, plan.target_framework, "layer", "operation", "shape", "dtype")
     for step in plan.steps:
@@ -133,7 +133,7 @@ def _print(
             "x".join(map(str, step.source_shape)) or "scalar",
             step.dtype.name,
         )
-    console.print(rows)
+    show(console, rows)
     for path, value in plan.scalars.items():
         console.print(f"copied as it is: {escape(dotted(path))} = {escape(repr(value))}")
     kept = sum(step.target is not None for step in plan.steps)

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from parity.judge import LIMITS, SCALES, Quantity, Row
 from parity.result import Result
 
-__all__ = ["apart", "number", "print_gradients", "print_pairs", "print_result", "table"]
+__all__ = ["apart", "number", "print_gradients", "print_pairs", "print_result", "show", "table"]
 
 _SHOWN_MISMATCHES = 12
+_WIDEST = 1000
 
 
 def number(value: float) -> str:
@@ -43,6 +45,12 @@ def table(*columns: str, title: str | None = None) -> Table:
     for index, column in enumerate(columns):
         made.add_column(column, justify="right" if index else "left", no_wrap=index > 0, overflow="fold")
     return made
+
+
+def show(console: Console, made: Table) -> None:
+    """Print a table whole: on a terminal too narrow for it, lines wrap, but no figure is cut."""
+    made.width = Measurement.get(console, console.options.update(max_width=_WIDEST), made).maximum
+    console.print(made, crop=False, no_wrap=True, overflow="ignore")
 
 
 def _status(row: Row) -> Text:
@@ -93,7 +101,7 @@ def _print_losses(console: Console, result: Result) -> None:
             number(loss.difference),
             *("-" if other is None else number(other.difference) for other in more),
         )
-    console.print(losses)
+    show(console, losses)
     largest = (f"{number(result.largest_loss_difference(dtype))} in {dtype}" for dtype in result.dtypes)
     console.print(f"largest loss difference: {', '.join(largest)}\n")
 
@@ -101,16 +109,16 @@ def _print_losses(console: Console, result: Result) -> None:
 def _print_quantities(console: Console, result: Result) -> None:
     judging = result.dtypes[-1]
     columns = [*(f"error, {dtype}" for dtype in result.dtypes), _limit_heading(judging)]
-    quantities = table("quantity", "relative to", "compared", *columns, "differ")
-    for quantity, scale in SCALES.items():
+    quantities = table("quantity", "compared", *columns, "differ")
+    for quantity in SCALES:
         rows = [row for row in result.rows if row.quantity == quantity]
         if not rows:
             continue
         cells = [*(_worst(rows, dtype) for dtype in result.dtypes), _limit(rows, judging)]
         differ = sum(not row.good for row in rows)
         count = Text(str(differ), style="bold red" if differ else "green")
-        quantities.add_row(quantity, scale, str(len(rows)), *cells, count)
-    console.print(quantities)
+        quantities.add_row(quantity, str(len(rows)), *cells, count)
+    show(console, quantities)
     console.print()
 
 
@@ -139,7 +147,7 @@ def _print_mismatches(console: Console, mismatches: Sequence[Row]) -> None:
         iteration = "initial" if row.iteration < 0 else str(row.iteration)
         figures = ("-", "-") if math.isnan(row.limit) else apart(row.error, row.limit)
         differing.add_row(escape(row.label), row.dtype, iteration, row.quantity, *figures, _status(row))
-    console.print(differing)
+    show(console, differing)
     for note in dict.fromkeys(
         f"{row.label}: {row.note}" for row in mismatches[:_SHOWN_MISMATCHES] if row.note
     ):
@@ -216,7 +224,7 @@ def print_gradients(
             escape(row.label), *_gradient_cells(row), *more, _status(exact if beside and exact else row)
         )
     console.print(f"gradients of iteration {iteration} ({result.dtypes[0]}), before the step")
-    console.print(gradients)
+    show(console, gradients)
     for row in rows:
         if not row.good and row.note:
             console.print(f"  {escape(row.label)}: {escape(row.note)}")
@@ -252,7 +260,7 @@ def print_pairs(console: Console, rows: Sequence[Row], names: tuple[str, str]) -
         iteration = "initial" if row.iteration < 0 else str(row.iteration)
         pairs.add_row(escape(row.label), iteration, row.quantity, *figures, *judged, _status(row))
     console.print(f"{escape(names[0])} (reference) against {escape(names[1])} (port)")
-    console.print(pairs)
+    show(console, pairs)
     for note in dict.fromkeys(
         f"{row.label}: {row.note}" for row in rows if row.note and row.status != "unkept"
     ):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_check_bp_prints_the_comparison_and_writes_the_folder(dgtool, tmp_path):
         "against paddle ",
         "gen_loss_1",
         "largest loss difference:",
-        "the network's gradient norm",
+        "gradient",
         "Torch's running variance is unbiased",
         "PASS: every difference is at rounding level in float64",
     ):
@@ -258,3 +259,23 @@ def test_weights_of_another_width_are_refused_with_the_tensors_named(dgtool, tmp
     shown = dgtool("check-bp", "--weights", "discogan.pth", *SMALL)
     assert shown.exit_code == 3
     assert "generator_A" in shown.stderr or "Generator" in shown.stderr
+
+
+def test_no_figure_is_cut_on_a_narrow_terminal(dgtool, monkeypatch):
+    """Lines may wrap there; every name and figure of the wide report is in the narrow one."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    from parity.report import print_gradients, print_result
+
+    dgtool("check-bp", "--pair", "tests.planted:CLEARED", *SMALL, "--quiet")
+    result = Result.load(Path("dgtool-run"))
+    gradients = [row for row in result.rows if row.quantity == "gradient" and row.iteration == 1]
+    words = []
+    for width in (40, 300):
+        console = Console(file=StringIO(), width=width, highlight=False)
+        print_result(console, result)
+        print_gradients(console, result, gradients[:9], 1, 0)
+        words.append(console.file.getvalue().split())
+    assert words[0] == words[1]
