@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class Comparison:
         self.alignments: dict[str, Alignment] = {}
         self.scales: dict[str, float] = {}
         """Of the last unit: the norm over the network of its gradients, or of each optimizer slot."""
-        self._oracle = oracle
+        self._judge = partial(judge, dtype, oracle=oracle)
         self._batch_norm: Mapping[str, Mapping[str, Any]] = {}
         self._running_var: dict[tuple[str, str], tuple[int, Array, Array]] = {}
 
@@ -172,7 +173,9 @@ class Comparison:
             # A tensor that is zero but for rounding (a bias before BatchNorm that began at zero) has no
             # norm to speak of; its like in the network have.
             scale = max(metrics.reference_norm, self.scales[quantity] * math.sqrt(metrics.count))
-            yield self._judge(iteration, quantity, network, name, metrics, scale, exact=counter, note=note)
+            yield self._judge(
+                iteration, quantity, network, name, metrics, scale, exact=counter, framework_note=note
+            )
 
     def _variance_bounds(
         self,
@@ -238,31 +241,6 @@ class Comparison:
             yield self._judge(
                 iteration, "optimizer", network, key, metrics, self.scales[slot], exact=slot == _COUNTER
             )
-
-    def _judge(
-        self,
-        iteration: int,
-        quantity: Quantity,
-        network: str,
-        name: str,
-        metrics: Metrics,
-        scale: float,
-        *,
-        exact: bool = False,
-        note: str = "",
-    ) -> Row:
-        return judge(
-            self.dtype,
-            iteration,
-            quantity,
-            network,
-            name,
-            metrics,
-            scale,
-            exact=exact,
-            oracle=self._oracle,
-            framework_note=note,
-        )
 
     def _bare(
         self, iteration: int, quantity: Quantity, network: str, name: str, status: Status, note: str
