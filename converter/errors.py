@@ -10,9 +10,13 @@ ConverterError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-__all__ = ["ConverterError", "FormatError", "PlanError", "UsageError", "VerifyError"]
+from converter.names import fold, natural_key
+
+__all__ = ["ConverterError", "FormatError", "PlanError", "Problem", "UsageError", "VerifyError"]
 
 
 class ConverterError(Exception):
@@ -35,13 +39,36 @@ class FormatError(ConverterError):
         self.path = path
 
 
-class PlanError(ConverterError):
-    """Some tensors cannot be converted; ``problems`` holds one sentence for each."""
+@dataclass(frozen=True)
+class Problem:
+    """One tensor that does not fit, and why; the reason does not repeat the name."""
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        listed = "".join(f"\n  - {problem}" for problem in problems)
-        super().__init__(f"{len(problems)} problem(s), nothing was written:{listed}")
-        self.problems = tuple(problems)
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"'{self.name}': {self.reason}"
+
+
+class PlanError(ConverterError):
+    """Some tensors cannot be converted. ``problems`` has one entry for each."""
+
+    def __init__(self, problems: Sequence[Problem], hints: Sequence[str] = ()) -> None:
+        self.hints = tuple(hints)
+        self.problems = tuple(sorted(problems, key=lambda problem: natural_key(problem.name)))
+        lines = [f"{len(problems)} problem(s), nothing was written:"]
+        by_reason = sorted(self.problems, key=lambda problem: problem.reason)
+        for reason, group in groupby(by_reason, lambda problem: problem.reason):
+            folded = fold(problem.name for problem in group)
+            named = [
+                f"'{one}'" + (f" ({len(one.names)} tensors)" if len(one.names) > 1 else "") for one in folded
+            ]
+            if len(named) == 1:
+                lines.append(f"  - {named[0]}: {reason}")
+            else:
+                lines.append(f"  - {reason}:")
+                lines += [f"      {name}" for name in named]
+        super().__init__("\n".join([*lines, *hints]))
 
 
 class VerifyError(ConverterError):

@@ -1,36 +1,476 @@
-"""Carrying out a plan, tensor by tensor."""
+"""Carrying out a plan: its targets into files, within bounded memory, proven, whole or absent.
+
+The format fixes every offset beforehand (`converter.formats._layout`), so that the work falls into
+units which any worker can do, in any order, and which say nothing but where what is to be found and
+to be put. What the files say of their source (its SHA-256, the tensors' checksums) is filled in last.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import fcntl
+import glob
+import math
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from typing import IO
 
-from converter.checkpoint import Array, Checkpoint, KeyPath, dotted
-from converter.formats import format_of
-from converter.plan import Plan
+from converter import _copy, provenance
+from converter._copy import CastStatistics
+from converter._workers import Workers, batches, employ
+from converter.checkpoint import Array, Checkpoint, Extent, KeyPath, Scalar, TensorInfo, view
+from converter.errors import FormatError, UsageError, VerifyError
+from converter.formats import format_of, is_sharded, sharded
+from converter.formats._atomic import atomic_path
+from converter.formats._layout import Format, Layout
+from converter.operations import Concatenate, Operation, RepeatDiffersError, apply
+from converter.plan import Plan, Step
+from converter.verify import problems, trailing_casts
 
-__all__ = ["converted", "write_checkpoint"]
+__all__ = [
+    "MAX_SHARD_BYTES",
+    "CastStatistics",
+    "Shard",
+    "Task",
+    "Unit",
+    "UnitResult",
+    "Written",
+    "divide",
+    "run_unit",
+    "write",
+]
+
+MAX_SHARD_BYTES = 5_000_000_000
+"""Hugging Face's; tensors larger than this have a file each."""
+_FLUSH_BYTES = 128 << 20
 
 
-def converted(source: Checkpoint, plan: Plan) -> Iterator[tuple[KeyPath, Array]]:
-    """Yield every target tensor with its key path, in the plan's order, laid out for the target."""
-    for step, target in plan.kept:
-        yield target, step.convert(source.read(dotted(step.source)))
+@dataclass(frozen=True)
+class Shard:
+    """A file to be written, and what comes into it."""
+
+    file: Path
+    steps: tuple[Step, ...]
+    scalars: Mapping[KeyPath, Scalar] = field(default_factory=dict)
+
+    @property
+    def targets(self) -> tuple[TensorInfo, ...]:
+        """Every tensor to be written, in order."""
+        return tuple(target for step in self.steps for target in step.targets)
 
 
-def write_checkpoint(
-    source: Checkpoint, plan: Plan, target: Path, *, progress: Callable[[str], None] = lambda name: None
-) -> None:
-    """Write the converted checkpoint into the file ``target``, in the format of its suffix.
+@dataclass(frozen=True)
+class Written:
+    """What was done."""
 
-    ``progress`` is called with each tensor's name. Raises `converter.UsageError` where the target's
-    format cannot hold what the plan writes.
+    files: tuple[Path, ...]
+    """An index last."""
+    casts: Mapping[str, CastStatistics]
+    """By target name, for every tensor whose numbers were converted by this run."""
+    reused: int = 0
+    """How many shards of an interrupted run were whole and have been kept."""
+
+
+def divide(
+    plan: Plan, target: Path, *, shards: int | None = None, max_shard_bytes: int | None = None
+) -> tuple[Shard, ...]:
+    """Divide a plan's targets between files, in order; ``target`` is an index, or the only file.
+
+    Into ``shards`` files of about the same size, or files of at most ``max_shard_bytes``, where a
+    tensor is not larger. What one step makes stays together. Raises `UsageError` for a number of
+    files that there cannot be.
     """
+    if not is_sharded(target):
+        if shards not in (None, 1) or max_shard_bytes is not None:
+            raise UsageError(
+                f"{target} is one file; write several by an index: NAME{target.suffix}.index.json"
+            )
+        return (Shard(target, plan.steps, plan.scalars),)
+    steps = [step for step in plan.steps if step.targets]
+    if shards is not None and not 1 <= shards <= max(1, len(steps)):
+        raise UsageError(f"{len(plan.targets)} tensors cannot be divided between {shards} files")
+    total = sum(map(_size, steps))
+    most = max_shard_bytes or MAX_SHARD_BYTES
+    parts: list[list[Step]] = [[]]
+    written = 0
+    for number, step in enumerate(steps):
+        if shards is None:
+            full = sum(map(_size, parts[-1])) + _size(step) > most
+        else:
+            # Full at its share of the bytes, or when those that are left are needed for the other files.
+            full = written * shards >= total * len(parts) and len(parts) < shards
+            full |= len(steps) - number <= shards - len(parts)
+        if full and parts[-1]:
+            parts.append([])
+        parts[-1].append(step)
+        written += _size(step)
+    names = [sharded.shard_name(target, number, len(parts)) for number in range(1, len(parts) + 1)]
+    return tuple(
+        Shard(target.parent / name, tuple(part), {} if number else plan.scalars)
+        for number, (name, part) in enumerate(zip(names, parts, strict=True))
+    )
 
-    def announced() -> Iterator[tuple[KeyPath, Array]]:
-        for path, array in converted(source, plan):
-            progress(dotted(path))
-            yield path, array
 
-    with target.open("wb") as file:
-        format_of(target).write(file, plan.target_framework, announced(), plan.scalars)
+def _size(step: Step) -> int:
+    return sum(target.nbytes for target in step.targets)
+
+
+# Units of work ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """A step, and where in the file its targets' elements go."""
+
+    step: Step
+    offsets: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Work that any process on any machine with these files can do: can be pickled, has no tensors."""
+
+    file: Path
+    """To write into; it has its size already."""
+    tasks: tuple[Task, ...]
+    checksums: bool
+    """Whether the CRC-32 of every target's elements is wanted."""
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What there is to tell of a unit's targets, by name."""
+
+    checksums: Mapping[str, int]
+    casts: Mapping[str, CastStatistics]
+
+
+def run_unit(unit: Unit) -> UnitResult:
+    """Write the elements of a unit's targets.
+
+    Raises `FileNotFoundError` when the file is gone (the job was given up), `OSError` when it cannot
+    be written, `FormatError` when the source is too short, and `RepeatDiffersError`, with the names,
+    for tensors that should be the same and are not.
+    """
+    checksums: dict[str, int] = {}
+    casts: dict[str, CastStatistics] = {}
+    with unit.file.open("r+b", buffering=0) as file:
+        ranges = _Ranges(file)
+        for task in unit.tasks:
+            operations, at_last = trailing_casts(task.step.operations)
+            sources = [view(info) for info in task.step.sources]
+            try:
+                targets = _laid_out(operations, sources)
+            except RepeatDiffersError as error:
+                names = ", ".join(f"'{info.name}'" for info in task.step.sources)
+                raise RepeatDiffersError(f"{names}: {error}") from error
+            for target, at, parts in zip(task.step.targets, task.offsets, targets, strict=True):
+                dtype = at_last[-1].after if at_last else parts[0].dtype
+                if sum(part.size for part in parts) != math.prod(target.shape) or dtype != target.dtype:
+                    raise ValueError(f"the operations do not give the shape and dtype of '{target.name}'")
+                crc, lost = 0, CastStatistics()
+                for part in parts:
+                    place = _place(part, task.step.sources, sources)
+                    if place and not at_last and not unit.checksums:
+                        ranges.copy(*place, at, part.nbytes)
+                        at += part.nbytes
+                        continue
+                    for block in _copy.blocks(part):
+                        content = _copy.cast(block, at_last)
+                        _copy.write(file.fileno(), content, at)
+                        at += content.nbytes
+                        if unit.checksums:
+                            crc = zlib.crc32(content.reshape(-1).view("u1").data, crc)
+                        if at_last:
+                            lost += _copy.cast_statistics(block, content)
+                if unit.checksums:
+                    checksums[target.name] = crc
+                if at_last:
+                    casts[target.name] = lost
+        ranges.flush()
+    return UnitResult(checksums, casts)
+
+
+def _laid_out(operations: Sequence[Operation], arrays: Sequence[Array]) -> list[list[Array]]:
+    """Carry out operations; each target as parts that follow one another, views where possible."""
+    if operations and isinstance(operations[-1], Concatenate) and operations[-1].axis == 0:
+        return [apply(operations[:-1], arrays)]
+    return [[array] for array in apply(operations, arrays)]
+
+
+def _place(part: Array, infos: Sequence[TensorInfo], sources: Sequence[Array]) -> tuple[Path, int] | None:
+    """Return the file and the offset where the part's elements lie as they are to be written, if they do."""
+    if not part.flags.c_contiguous or not part.size:
+        return None
+    address = part.__array_interface__["data"][0]
+    for info, source in zip(infos, sources, strict=True):
+        if isinstance(info.data, Extent) and not info.data.big_endian and source.size:
+            offset = address - source.__array_interface__["data"][0]
+            last = sum((n - 1) * step for n, step in zip(source.shape, source.strides, strict=True))
+            if offset >= 0 and offset + part.nbytes <= last + source.itemsize:
+                return info.data.file, info.data.offset + offset
+    return None
+
+
+class _Ranges:
+    """Copies ranges of files; those that lie side by side on both sides, as one."""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self._target = target
+        self._range: tuple[Path, int, int, int] | None = None
+
+    def copy(self, source: Path, start: int, at: int, size: int) -> None:
+        if self._range is not None:
+            file, first, to, length = self._range
+            if (file, first + length, to + length) == (source, start, at):
+                self._range = (file, first, to, length + size)
+                return
+            self.flush()
+        self._range = (source, start, at, size)
+
+    def flush(self) -> None:
+        if self._range is not None:
+            source, start, at, size = self._range
+            _copy.copy_range(source, start, self._target.fileno(), at, size)
+            self._range = None
+
+
+# The whole job ------------------------------------------------------------------------------------
+
+
+def write(
+    source: Checkpoint,
+    plan: Plan,
+    target: Path,
+    *,
+    shards: int | None = None,
+    max_shard_bytes: int | None = None,
+    workers: int = 1,
+    executor: Executor | None = None,
+    verified: bool = True,
+    progress: Callable[[str, int], None] = lambda name, size: None,
+) -> Written:
+    """Write a plan's targets into the file ``target``, or into shards and then their index ``target``.
+
+    One process with two threads does the work, or ``workers`` processes, or a given ``executor``; the
+    bytes are the same. If ``verified``, every file is read back and compared with the source before
+    it takes its name, and says the SHA-256 of the source. ``progress`` is called with each tensor's
+    name and size in bytes.
+
+    Files are whole or absent. Whole shards of an interrupted run with the same plan are kept, if they
+    hold what they should. An index that is there goes before the first shard is replaced.
+
+    Raises `UsageError` for what the format cannot hold and for numbers of files that there cannot be,
+    `RepeatDiffersError`, `FormatError` for a source that is damaged or changes meanwhile,
+    `VerifyError`, and `OSError`.
+    """
+    job = _Job(source, plan, target, divide(plan, target, shards=shards, max_shard_bytes=max_shard_bytes))
+    with ExitStack() as stack:
+        run = stack.enter_context(employ(workers, executor))
+        return job.carry_out(run, stack, verified, progress)
+
+
+class _Job:
+    def __init__(self, source: Checkpoint, plan: Plan, target: Path, division: Sequence[Shard]) -> None:
+        self.plan, self.target, self.division = plan, target, division
+        self.format: Format = format_of(target)
+        self.sources = source.files or (source.file,)
+        self.stamps = [_stamp(file) for file in self.sources]
+        division_names = [[info.name for info in shard.targets] for shard in division]
+        self.digest = provenance.plan_digest(plan, division_names)
+        for shard in division:
+            if shard.file.exists() and any(shard.file.samefile(file) for file in self.sources):
+                raise UsageError(f"{shard.file} is part of the source; choose another target")
+            _remove_partials(shard.file)
+        _remove_partials(target)
+        self.casts: dict[str, CastStatistics] = {}
+        self.committed = False
+
+    def carry_out(
+        self, run: Workers, stack: ExitStack, verified: bool, progress: Callable[[str, int], None]
+    ) -> Written:
+        hashes: dict[Path, Future[str]] = {}
+        ready: list[_Output] = []
+        kept: list[tuple[Shard, Checkpoint]] = []
+        unknown = provenance.UNKNOWN if verified else None
+        metadata = provenance.describe(self.digest, dict.fromkeys(self.sources, unknown))
+
+        def hash_sources(while_exists: Path | None) -> None:
+            if verified and not hashes:
+                hashes.update({f: run.submit(provenance.sha256, f, while_exists) for f in self.sources})
+
+        def final_metadata() -> Mapping[str, str]:
+            digests = {file: future.result() for file, future in hashes.items()}
+            return provenance.describe(self.digest, digests) if verified else metadata
+
+        def finish() -> None:
+            while ready:
+                self._finish(ready.pop(0), final_metadata(), run, verified)
+
+        def put(shard: Shard) -> None:
+            output = _Output(shard, self, metadata, stack)
+            hash_sources(output.partial)
+            output.write_tensors(run, progress)
+            ready.append(output)
+            if all(future.done() for future in hashes.values()):
+                finish()
+
+        for shard in self.division:
+            whole = self._whole(shard, run) if is_sharded(self.target) else None
+            if whole is None:
+                put(shard)
+            else:
+                kept.append((shard, whole))
+        finish()
+        hash_sources(None)
+        for shard, whole in kept.copy():
+            if whole.metadata != final_metadata():
+                kept.remove((shard, whole))
+                put(shard)
+                finish()
+            else:
+                for info in shard.targets:
+                    progress(info.name, info.nbytes)
+        self._check_sources()
+        files = [shard.file for shard in self.division]
+        if is_sharded(self.target):
+            self._write_index()
+            files.append(self.target)
+        return Written(tuple(files), self.casts, len(kept))
+
+    def lay_out(
+        self, shard: Shard, metadata: Mapping[str, str], checksums: Mapping[str, int] | None
+    ) -> Layout:
+        return self.format.layout(
+            self.plan.target_framework, shard.targets, shard.scalars, metadata, checksums
+        )
+
+    def _problems(self, shard: Shard, file: Path, run: Workers) -> Iterator[str]:
+        framework = self.plan.target_framework
+        return problems(shard.steps, shard.scalars, framework, self.format.read(file), run)
+
+    def _finish(self, output: _Output, metadata: Mapping[str, str], run: Workers, verified: bool) -> None:
+        output.complete(metadata)
+        if verified:
+            found = list(self._problems(output.shard, output.partial, run))
+            if found:
+                listed = "".join(f"\n  - {problem}" for problem in found)
+                raise VerifyError(
+                    f"the written file does not hold what was planned, so it was discarded:{listed}"
+                )
+        self._check_sources()
+        if is_sharded(self.target) and not self.committed:
+            self.target.unlink(missing_ok=True)  # an index of shards that are about to be replaced
+        self.committed = True
+        output.commit()
+
+    def _check_sources(self) -> None:
+        for file, stamp in zip(self.sources, self.stamps, strict=True):
+            if _stamp(file) != stamp:
+                raise FormatError(file, "was changed while it was converted")
+
+    def _whole(self, shard: Shard, run: Workers) -> Checkpoint | None:
+        """Open a shard that an earlier run of the same plan has left, if it holds what it should."""
+        try:
+            written = self.format.read(shard.file)
+            same = written.metadata.get(provenance.PLAN) == self.digest
+            return written if same and not any(self._problems(shard, shard.file, run)) else None
+        except (OSError, FormatError):
+            return None
+
+    def _write_index(self) -> None:
+        weight_map = {info.name: shard.file.name for shard in self.division for info in shard.targets}
+        total = sum(info.nbytes for info in self.plan.targets)
+        with atomic_path(self.target) as partial:
+            partial.write_bytes(sharded.index(weight_map, total))
+            sharded.read(partial, self.format.read)
+
+
+class _Output:
+    """A shard that is being written, under a hidden name."""
+
+    def __init__(self, shard: Shard, job: _Job, metadata: Mapping[str, str], stack: ExitStack) -> None:
+        self.shard, self._job = shard, job
+        self._layout = job.lay_out(shard, metadata, None)
+        self._checksums: dict[str, int] = {}
+        self._closing = stack.enter_context(ExitStack())
+        self.partial = self._closing.enter_context(atomic_path(shard.file))
+        self._file = self._closing.enter_context(self.partial.open("r+b", buffering=0))
+        # Held until this process ends, however it does: a partial file without a lock is nobody's.
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._flusher = self._closing.enter_context(closing(_Flusher(self._file)))
+        os.ftruncate(self._file.fileno(), self._layout.size)
+
+    def write_tensors(self, run: Workers, progress: Callable[[str, int], None]) -> None:
+        """Write all elements."""
+        wants = self._job.format.NEEDS_CHECKSUMS
+        slots = self._layout.slots
+        tasks = [Task(step, tuple(slots[info.name] for info in step.targets)) for step in self.shard.steps]
+        tasks = [task for task in tasks if task.offsets]
+        units = [Unit(self.partial, some, wants) for some in batches(tasks, lambda task: _size(task.step))]
+        for number, result in run.map(run_unit, units):
+            self._checksums.update(result.checksums)
+            self._job.casts.update(result.casts)
+            for info in chain.from_iterable(task.step.targets for task in units[number].tasks):
+                progress(info.name, info.nbytes)
+                self._flusher.wrote(info.nbytes)
+
+    def complete(self, metadata: Mapping[str, str]) -> None:
+        """Write all that is no tensor's, and have it all brought to the disk meanwhile."""
+        final = self._job.lay_out(self.shard, metadata, self._checksums)
+        if (final.size, final.slots) != (self._layout.size, self._layout.slots):
+            raise RuntimeError(f"{self.shard.file}: the layout depends on checksums or metadata")
+        for offset, content in final.pieces:
+            _copy.write(self._file.fileno(), content, offset)
+        self._flusher.flush()
+
+    def commit(self) -> None:
+        """Let the file take its name."""
+        self._flusher.wait()
+        self._closing.close()
+
+
+class _Flusher:
+    """Brings a file to the disk while it is written, which is most of what `os.fsync` would wait for."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._thread = ThreadPoolExecutor(1, "flusher")
+        self._flushing: Future[None] | None = None
+        self._unflushed = 0
+
+    def wrote(self, size: int) -> None:
+        self._unflushed += size
+        if self._unflushed >= _FLUSH_BYTES and (self._flushing is None or self._flushing.done()):
+            self.flush()
+
+    def flush(self) -> None:
+        """Begin, when the last time has ended."""
+        self.wait()
+        self._unflushed = 0
+        self._flushing = self._thread.submit(getattr(os, "fdatasync", os.fsync), self._file.fileno())
+
+    def wait(self) -> None:
+        if self._flushing is not None:
+            self._flushing.result()
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    status = file.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _remove_partials(file: Path) -> None:
+    """Remove what runs that were killed have left of a file; what a living one writes is locked."""
+    for partial in file.parent.glob(f".{glob.escape(file.stem)}.partial.*{glob.escape(file.suffix)}"):
+        with suppress(OSError), partial.open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()

@@ -1,19 +1,98 @@
-"""The whole conversion: open, plan, write, verify."""
+"""The whole conversion: open, select, plan, write, verify."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+import numpy as np
 
 from converter.checkpoint import Checkpoint, Framework
-from converter.errors import UsageError
-from converter.execute import write_checkpoint
+from converter.errors import PlanError, Problem, UsageError
+from converter.execute import CastStatistics, write
 from converter.formats import format_of, open_checkpoint
-from converter.formats._atomic import atomic_path
-from converter.plan import Assumption, LayerSpec, Plan, make_plan
-from converter.verify import verify
+from converter.formats.paddle import reinterpret
+from converter.knowledge import Assumption, Knowledge, LayerSpec, describe
+from converter.plan import Plan
+from converter.planner import Request, make_plan
+from converter.rule_file import NO_RULES, RuleFile
+from converter.selection import hints, select
 
-__all__ = ["check_target", "convert", "framework_of", "plan_for"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = [
+    "Conversion",
+    "Source",
+    "SourceOptions",
+    "check_target",
+    "convert",
+    "framework_of",
+    "open_source",
+    "plan",
+]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened source, the part of it that is meant, and what is known of it."""
+
+    checkpoint: Checkpoint
+    framework: Framework
+    request: Request
+    said: tuple[str, ...] = ()
+    """What the user chose, for the plan."""
+    hints: tuple[str, ...] = ()
+    """What may help if the plan fails."""
+
+    def plan(self) -> Plan:
+        """Plan the conversion. Raises `PlanError`."""
+        try:
+            made = make_plan(
+                self.checkpoint.tensors, self.framework, self.request, scalars=self.checkpoint.scalars
+            )
+        except PlanError as error:
+            raise PlanError(error.problems, (*error.hints, *self.hints)) from None
+        return replace(made, assumptions=(*self.said, *made.assumptions))
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was done: the plan, the files written, and what casts lost."""
+
+    plan: Plan
+    files: tuple[Path, ...]
+    casts: Mapping[str, CastStatistics]
+    """By target name, for every tensor whose numbers were converted by this run."""
+    reused: int = 0
+    """How many shards of an earlier, interrupted run were kept."""
+
+
+class SourceOptions(TypedDict, total=False):
+    """What can be said of a source; every entry is optional."""
+
+    model: str | None
+    """``module:callable`` or ``file.py:callable``, built in a process of its own to tell its layers."""
+    model_python: str | None
+    """The interpreter of the model's environment."""
+    rules: RuleFile | Path | None
+    assumptions: Sequence[Assumption]
+    source_framework: Framework | None
+    """Whose names the source has, where the file does not say."""
+    key: str | None
+    """The dict that is meant, in a training checkpoint: its key path, with dots."""
+    strip_prefix: str | None
+    allow_missing: Sequence[str]
+    """Globs of names that the model has and the source need not have."""
+    allow_unexpected: Sequence[str]
+    """Globs of names in the source that may be left out."""
+    dtype: np.dtype[np.generic] | None
+    """Convert every floating-point tensor to this."""
+    uint16: Literal["bfloat16", "integer"] | None
+    """What uint16 is in a ``.pdparams``."""
 
 
 def framework_of(checkpoint: Checkpoint, stated: Framework | None = None) -> Framework:
@@ -34,21 +113,66 @@ def framework_of(checkpoint: Checkpoint, stated: Framework | None = None) -> Fra
     return framework
 
 
-def plan_for(
-    checkpoint: Checkpoint,
-    layers: Mapping[str, LayerSpec],
-    *,
-    source_framework: Framework | None = None,
-    assumptions: tuple[Assumption, ...] = (),
-) -> Plan:
-    """Plan the conversion of an open checkpoint to the other framework."""
-    return make_plan(
-        checkpoint.tensors,
-        framework_of(checkpoint, source_framework),
-        layers,
-        assumptions=assumptions,
-        scalars=checkpoint.scalars,
+def open_source(
+    source: Path,
+    layers: Mapping[str, LayerSpec] | Knowledge | None = None,
+    **options: Unpack[SourceOptions],
+) -> Source:
+    """Open a checkpoint and gather what is known of it.
+
+    ``layers`` is what is known of the model: a table of Torch layers by path, or `Knowledge`; or the
+    option ``model`` tells the same. Raises `UsageError` and `converter.FormatError`.
+    """
+    key, prefix, model = options.get("key"), options.get("strip_prefix"), options.get("model")
+    rules = options.get("rules")
+    opened = open_checkpoint(source)
+    checkpoint, selected = select(opened, key, prefix)
+    checkpoint = _settle_uint16(checkpoint, options.get("uint16"))
+    knowledge = layers if isinstance(layers, Knowledge) or layers is None else Knowledge.of_layers(layers)
+    if model is not None:
+        if knowledge is not None:
+            raise UsageError("give either a model or a table of layers, not both")
+        knowledge = describe(model, python=options.get("model_python"))
+    request = Request(
+        knowledge,
+        RuleFile.load(rules) if isinstance(rules, Path) else rules or NO_RULES,
+        tuple(options.get("assumptions", ())),
+        tuple(options.get("allow_missing", ())),
+        tuple(options.get("allow_unexpected", ())),
+        options.get("dtype"),
     )
+    return Source(
+        checkpoint,
+        framework_of(checkpoint, options.get("source_framework")),
+        request,
+        (selected,) if selected else (),
+        tuple(hints(opened, key, prefix)),
+    )
+
+
+def _settle_uint16(checkpoint: Checkpoint, stated: str | None) -> Checkpoint:
+    """Tell Paddle's bfloat16, which its files store as uint16, from integers.
+
+    Raises `PlanError` naming the tensors if nothing tells.
+    """
+    doubtful = [info.name for info in checkpoint.tensors.values() if info.dtype == np.uint16]
+    stores_so = format_of(checkpoint.file).FRAMEWORK == "paddle"
+    if not stores_so or not doubtful or stated == "integer":
+        return checkpoint
+    # What this package writes to .pdparams has no integers of that kind: see `formats.paddle`.
+    if stated == "bfloat16" or "dgtool" in checkpoint.metadata:
+        return reinterpret(checkpoint, doubtful)
+    reason = "Paddle stores bfloat16 as uint16; say which it is, --uint16 bfloat16 or --uint16 integer"
+    raise PlanError([Problem(name, reason) for name in doubtful])
+
+
+def plan(
+    source: Path,
+    layers: Mapping[str, LayerSpec] | Knowledge | None = None,
+    **options: Unpack[SourceOptions],
+) -> Plan:
+    """Plan a conversion from the file's index alone; the arguments are those of `open_source`."""
+    return open_source(source, layers, **options).plan()
 
 
 def check_target(checkpoint: Checkpoint, plan: Plan, target: Path, *, force: bool = False) -> None:
@@ -61,33 +185,50 @@ def check_target(checkpoint: Checkpoint, plan: Plan, target: Path, *, force: boo
         )
     if not target.parent.is_dir():
         raise UsageError(f"{target.parent} is not a folder; create it first")
-    if target.exists() and target.samefile(checkpoint.file):
+    sources = checkpoint.files or (checkpoint.file,)
+    if target.exists() and any(target.samefile(file) for file in sources):
         raise UsageError(f"{target} is the source itself")
     if target.exists() and not force:
         raise UsageError(f"{target} exists; add --force to replace it")
 
 
 def convert(
-    source: Path,
+    source: Path | Source,
     target: Path,
-    layers: Mapping[str, LayerSpec],
+    layers: Mapping[str, LayerSpec] | Knowledge | None = None,
     *,
-    source_framework: Framework | None = None,
-    assumptions: tuple[Assumption, ...] = (),
+    shards: int | None = None,
+    max_shard_size: int | None = None,
+    workers: int = 1,
+    executor: Executor | None = None,
+    verified: bool = True,
     force: bool = False,
-    progress: Callable[[str], None] = lambda name: None,
-) -> Plan:
+    progress: Callable[[str, int], None] = lambda name, size: None,
+    **options: Unpack[SourceOptions],
+) -> Conversion:
     """Convert ``source`` to the other framework's ``target`` and prove it by reading it back.
 
-    Returns the plan that was carried out. Raises `UsageError` for paths and formats that cannot be
-    meant, `converter.FormatError` for a bad source, `converter.PlanError` for tensors that no rule
-    covers and `converter.VerifyError` if the written file is not as planned; ``target`` then is what
-    it was before, or absent.
+    ``layers`` and ``options`` are those of `open_source`. A target ``*.index.json`` is written as
+    ``shards`` files, or as many as ``max_shard_size`` bytes each need. ``workers`` processes do the
+    work, or an ``executor``; the bytes are the same. ``progress`` is called with each tensor's name
+    and its size in bytes.
+
+    Raises `UsageError` for paths and formats that cannot be meant, `converter.FormatError` for a bad
+    source, `converter.PlanError` for tensors that do not fit and `converter.VerifyError` if the
+    written file is not as planned; ``target`` then is what it was before, or absent.
     """
-    checkpoint = open_checkpoint(source)
-    plan = plan_for(checkpoint, layers, source_framework=source_framework, assumptions=assumptions)
-    check_target(checkpoint, plan, target, force=force)
-    with atomic_path(target) as partial:
-        write_checkpoint(checkpoint, plan, partial, progress=progress)
-        verify(checkpoint, plan, partial)
-    return plan
+    opened = source if isinstance(source, Source) else open_source(source, layers, **options)
+    planned = opened.plan()
+    check_target(opened.checkpoint, planned, target, force=force)
+    written = write(
+        opened.checkpoint,
+        planned,
+        target,
+        shards=shards,
+        max_shard_bytes=max_shard_size,
+        workers=workers,
+        executor=executor,
+        verified=verified,
+        progress=progress,
+    )
+    return Conversion(planned, written.files, written.casts, written.reused)

@@ -2,45 +2,230 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from converter.checkpoint import Array, Checkpoint, dotted
+from converter._copy import difference
+from converter._workers import Workers, batches, employ
+from converter.checkpoint import (
+    BFLOAT16,
+    Array,
+    Checkpoint,
+    Framework,
+    KeyPath,
+    Scalar,
+    TensorInfo,
+    dotted,
+    view,
+)
 from converter.errors import VerifyError
 from converter.formats import open_checkpoint
-from converter.plan import Plan
+from converter.operations import (
+    Cast,
+    Concatenate,
+    Operation,
+    Permute,
+    RepeatDiffersError,
+    Reshape,
+    Same,
+    Split,
+    apply,
+    describe,
+    invert,
+)
+from converter.plan import Plan, Step
 
-__all__ = ["same_bits", "verify"]
+__all__ = ["Check", "problems", "run_checks", "trailing_casts", "verify"]
+
+_ALL_ALIKE = (Permute, Reshape, Cast)
 
 
-def same_bits(first: Array, second: Array) -> bool:
-    """Tell whether two arrays agree in dtype, shape and every bit (so a NaN equals itself)."""
-    if first.dtype != second.dtype or first.shape != second.shape:
-        return False
-    first, second = np.ascontiguousarray(first), np.ascontiguousarray(second)
-    return bool(np.array_equal(first.reshape(-1).view(np.uint8), second.reshape(-1).view(np.uint8)))
-
-
-def verify(source: Checkpoint, plan: Plan, target: Path) -> None:
-    """Read ``target`` again and undo each rule on it: every tensor must be the source's, bit for bit.
+def verify(
+    source: Checkpoint,
+    plan: Plan,
+    target: Path | Checkpoint,
+    *,
+    workers: int = 1,
+    executor: Executor | None = None,
+) -> None:
+    """Read ``target`` and undo each rule on it: every tensor must be the source's, bit for bit.
 
     Undoing, rather than doing again, means that a rule that lost something cannot agree with itself.
-    Raises `VerifyError` naming each tensor that is absent, extra or different.
+    Only casts that lose are done again, for they cannot be undone. Any file will do, whoever made it.
+    Needs memory for some blocks, not for whole tensors, but for rules that cannot be undone in views.
+
+    Raises `VerifyError` naming each tensor that is absent, extra, of another shape or dtype, or
+    different, and where; `converter.FormatError` and `converter.UsageError` if it cannot be opened.
     """
-    written = open_checkpoint(target)
-    problems = []
-    expected = set()
-    for step, path in plan.kept:
-        name = dotted(path)
-        expected.add(name)
-        if name not in written.tensors or written.tensors[name].path != path:
-            problems.append(f"'{name}' is not in the file under {'/'.join(path)}")
-        elif not same_bits(step.restore(written.read(name)), source.read(dotted(step.source))):
-            problems.append(f"'{name}' does not hold '{dotted(step.source)}' ({step.operation.name})")
-    problems += [f"'{name}' was not in the plan" for name in written.tensors if name not in expected]
-    if repr(written.scalars) != repr(dict(plan.scalars)):  # a NaN equals itself, True is not 1
-        problems.append("the values that are no tensors differ")
-    if problems:
-        listed = "".join(f"\n  - {problem}" for problem in problems)
-        raise VerifyError(f"the written file does not hold what was planned, so it was discarded:{listed}")
+    written = target if isinstance(target, Checkpoint) else open_checkpoint(target)
+    with employ(workers, executor) as run:
+        found = list(problems(plan.steps, plan.scalars, plan.target_framework, written, run))
+    if found:
+        listed = "".join(f"\n  - {problem}" for problem in found)
+        raise VerifyError(f"{written.file} does not hold what the plan makes of {source.file}:{listed}")
+
+
+def problems(
+    steps: Iterable[Step],
+    scalars: Mapping[KeyPath, Scalar],
+    framework: Framework,
+    written: Checkpoint,
+    run: Workers,
+) -> Iterator[str]:
+    """Yield what is wrong with a file that should hold these steps' targets and nothing else."""
+    if written.framework not in (None, framework):
+        yield f"it is a {written.framework} checkpoint, expected {framework}"
+    checks: list[Check] = []
+    expected: set[str] = set()
+    for step in steps:
+        found = []
+        for target in step.targets:
+            expected.add(target.name)
+            info = written.tensors.get(target.name)
+            if info is None:
+                yield f"'{target.name}' is not in the file"
+            elif info.path != target.path:
+                where, instead = "/".join(target.path), "/".join(info.path)
+                yield f"'{target.name}' is not in the file under {where}, but under {instead}"
+            else:
+                if target.dtype == BFLOAT16 and info.dtype == np.uint16 and framework == "paddle":
+                    info = replace(info, dtype=BFLOAT16)  # Paddle's files do not tell the two apart
+                if (info.shape, info.dtype) == (target.shape, target.dtype):
+                    found.append(info)
+                    continue
+                yield _misshapen(step, target, info)
+        if found and len(found) == len(step.targets):
+            checks.append(Check(step, tuple(found)))
+
+    units = list(batches(checks, lambda check: sum(info.nbytes for info in check.written)))
+    results = dict(run.map(run_checks, units))
+    for number in range(len(units)):
+        yield from results[number]
+    for name in written.tensors:
+        if name not in expected:
+            yield f"'{name}' was not in the plan"
+    for path in {**scalars, **written.scalars}:
+        if path not in written.scalars:
+            yield f"the value '{dotted(path)}' is not in the file"
+        elif path not in scalars:
+            yield f"the value '{dotted(path)}' was not in the plan"
+        elif repr(written.scalars[path]) != repr(scalars[path]):  # a NaN equals itself, True is not 1
+            yield f"the value '{dotted(path)}' is {written.scalars[path]!r}, expected {scalars[path]!r}"
+
+
+def _misshapen(step: Step, target: TensorInfo, info: TensorInfo) -> str:
+    if info.dtype != target.dtype:
+        return f"'{target.name}' is {info.dtype}, expected {target.dtype}"
+    text = f"'{target.name}' has the shape {list(info.shape)}, expected {list(target.shape)}"
+    return text + _left_as_it_was(step, info)
+
+
+def _left_as_it_was(step: Step, info: TensorInfo) -> str:
+    """Tell the commonest mistake of all."""
+    source = step.sources[0]
+    alone = len(step.sources) == len(step.targets) == 1 and step.operations
+    if not alone or (source.shape, source.dtype) != (info.shape, info.dtype):
+        return ""
+    if difference(view(info), view(source)) is not None:
+        return ""
+    return f"; it holds '{source.name}' as it was ({describe(step.operations)} is missing)"
+
+
+@dataclass(frozen=True)
+class Check:
+    """A step, and where its targets are: can be pickled, and has no tensors."""
+
+    step: Step
+    written: tuple[TensorInfo, ...]
+    """Of the shapes and dtypes of the step's targets."""
+
+
+def run_checks(checks: Sequence[Check]) -> list[str]:
+    """Compare the elements that steps' targets have with those that they should have."""
+    return [problem for check in checks for problem in _compare(check.step, check.written)]
+
+
+def trailing_casts(operations: Sequence[Operation]) -> tuple[tuple[Operation, ...], tuple[Cast, ...]]:
+    """Part operations into those that move elements, and the casts that follow."""
+    casts: list[Cast] = []
+    for operation in reversed(operations):
+        if not isinstance(operation, Cast):
+            break
+        casts.insert(0, operation)
+    return tuple(operations[: len(operations) - len(casts)]), tuple(casts)
+
+
+@dataclass
+class _Held:
+    """An array on its way back, and the targets that it was in."""
+
+    array: Array
+    names: tuple[str, ...]
+
+
+def _compare(step: Step, written: Sequence[TensorInfo]) -> Iterator[str]:
+    operations, casts = trailing_casts(step.operations)
+    sources = [view(info) for info in step.sources]
+    held = [_Held(view(info), (info.name,)) for info in written]
+    how = describe(step.operations)
+    exact = all(operation.exact for operation in casts)
+    if not all(operation.exact for operation in operations if isinstance(operation, Cast)):
+        # What a cast in the middle has lost is lost for what follows: do it all again.
+        for one, array in zip(held, apply(operations, sources), strict=True):
+            if difference(one.array, array, (), casts or (Cast(array.dtype, array.dtype),)) is not None:
+                yield f"'{one.names[0]}' is not what ({how}) makes of '{step.sources[0].name}'"
+        return
+    undo = list(invert(operations))
+    # Compared part by part, the parts of a tensor need not be joined.
+    joined = undo.pop() if undo and isinstance(undo[-1], Concatenate) else None
+    try:
+        for operation in undo:
+            if isinstance(operation, Same):
+                yield from _unequal(held, how)
+            held = _undone(operation, held)
+    except RepeatDiffersError as error:
+        yield f"'{written[0].name}': {error}"
+        return
+    pieces = [(info, (0,) * array.ndim, array) for info, array in zip(step.sources, sources, strict=True)]
+    if isinstance(joined, Concatenate):
+        (info,), (source,), axis, sizes = step.sources, sources, joined.axis, joined.sizes
+        starts = np.cumsum([0, *sizes[:-1]]).tolist()
+        corners = [(0,) * axis + (start,) + (0,) * (source.ndim - axis - 1) for start in starts]
+        parts = Split(axis, sizes).apply([source])
+        pieces = [(info, corner, part) for corner, part in zip(corners, parts, strict=True)]
+    for one, (info, corner, expected) in zip(held, pieces, strict=True):
+        found = difference(one.array, expected, *((invert(casts), ()) if exact else ((), casts)))
+        if found is None:
+            continue
+        index = [first + offset for first, offset in zip(corner, found.index, strict=True)]
+        names = ", ".join(f"'{name}'" for name in one.names)
+        yield (
+            f"{names} does not hold '{info.name}' ({how}): {found.count} of {expected.size} elements differ, "
+            f"the first at {index} of '{info.name}': {found.actual}, expected {found.expected}"
+            + _left_as_it_was(step, written[0])
+        )
+
+
+def _undone(operation: Operation, held: Sequence[_Held]) -> list[_Held]:
+    if isinstance(operation, Same):  # they were compared
+        return [held[0]]
+    arrays = operation.apply([one.array for one in held])
+    if isinstance(operation, _ALL_ALIKE):
+        names = [one.names for one in held]
+    else:
+        names = [tuple(name for one in held for name in one.names)] * len(arrays)
+    return [_Held(array, own) for array, own in zip(arrays, names, strict=True)]
+
+
+def _unequal(held: Sequence[_Held], how: str) -> Iterator[str]:
+    for other in held[1:]:
+        found = difference(other.array, held[0].array)
+        if found is not None:
+            yield (
+                f"'{other.names[0]}' is not the same as '{held[0].names[0]}' ({how}): "
+                f"{found.count} of {other.array.size} elements differ, the first at {list(found.index)}"
+            )

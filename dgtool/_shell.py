@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,25 @@ if TYPE_CHECKING:
 
     from parity.record import Role
 
-__all__ = ["errors_to_exit_codes", "output_console", "print_json", "side_progress", "tensor_progress"]
+__all__ = [
+    "byte_progress",
+    "byte_size",
+    "errors_to_exit_codes",
+    "output_console",
+    "print_json",
+    "side_progress",
+]
 
 _PLAIN_WIDTH = 160
 
 
+_UNITS = {"": 1, "B": 1, **{f"{letter}B": 1000**n for n, letter in enumerate("KMGT", 1)}}
+_UNITS |= {f"{letter}IB": 1024**n for n, letter in enumerate("KMGT", 1)}
+
+
 @contextmanager
-def errors_to_exit_codes() -> Iterator[None]:
-    """Turn the packages' own errors into one message and an exit code."""
+def errors_to_exit_codes(json_output: bool = False) -> Iterator[None]:
+    """Turn the packages' own errors into one message and an exit code; with ``json_output``, into JSON too."""
     from converter import ConverterError
     from parity import ParityError
 
@@ -29,6 +41,9 @@ def errors_to_exit_codes() -> Iterator[None]:
         yield
     except (ConverterError, ParityError) as error:
         typer.echo(f"dgtool: {error}", err=True)
+        if json_output:
+            problems = [str(problem) for problem in getattr(error, "problems", ())]
+            print_json({"error": str(error), "problems": problems})
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
         typer.echo("dgtool: interrupted; nothing was left half written", err=True)
@@ -53,18 +68,28 @@ def print_json(content: Any) -> None:
     typer.echo(json.dumps(json_safe(content), indent=2, allow_nan=False))
 
 
+def byte_size(text: str) -> int:
+    """Read ``500MB`` or ``2GiB``. Raises `UsageError` for anything else."""
+    from converter import UsageError
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip(), re.IGNORECASE)
+    if match is None or match[2].upper() not in _UNITS or not float(match[1]):
+        raise UsageError(f"'{text}' is no size; write it as in 500MB or 5GiB")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
 @contextmanager
-def tensor_progress(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Name each tensor on standard error as it is written; nothing where that is no terminal."""
+def byte_progress(total: int, quiet: bool) -> Iterator[Callable[[str, int], None]]:
+    """Show a bar of bytes on standard error, naming each tensor; nothing where that is no terminal."""
     from rich.console import Console
     from rich.markup import escape
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True, quiet=quiet)
-    if not console.is_terminal:
-        yield lambda name: None
-        return
-    with console.status("reading") as status:
-        yield lambda name: status.update(f"writing {escape(name)}")
+    columns = BarColumn(), DownloadColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task("reading", total=total)
+        yield lambda name, size: bars.update(task, advance=size, description=escape(name))
 
 
 @contextmanager

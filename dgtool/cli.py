@@ -13,8 +13,11 @@ import typer
 from dgtool.check_bp import check_bp
 from dgtool.compare import compare
 from dgtool.convert import convert
+from dgtool.convert_optimizer import convert_optimizer
 from dgtool.grad_diff import grad_diff
 from dgtool.init_weights import init_weights
+from dgtool.inspect import inspect
+from dgtool.verify import verify
 
 __all__ = ["app", "main"]
 
@@ -27,7 +30,7 @@ app = typer.Typer(
     help="Convert PyTorch weights to PaddlePaddle and show that a port computes what its original does.",
     epilog="Exit codes: 0 pass, 1 mismatch or bad file, 2 usage, 3 could not run, 130 interrupted.",
 )
-for _command in (init_weights, convert, check_bp, grad_diff, compare):
+for _command in (init_weights, inspect, convert, convert_optimizer, verify, check_bp, grad_diff, compare):
     app.command(name=_command.__name__.replace("_", "-"))(_command)
 
 

@@ -7,35 +7,84 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dgtool._options import ExtraLayersOption, Framework, JsonOption, PairOption, QuietOption, given_options
-from dgtool._shell import errors_to_exit_codes, output_console, print_json, tensor_progress
+from dgtool._conversion import (
+    AllowMissingOption,
+    AllowUnexpectedOption,
+    AssumeOption,
+    CheckpointArgument,
+    FromOption,
+    KeyOption,
+    KnownPairOption,
+    ModelOption,
+    ModelPythonOption,
+    PrefixOption,
+    RulesOption,
+    UInt16Option,
+    plan_as_json,
+    prepare,
+    print_plan,
+)
+from dgtool._options import ExtraLayersOption, JsonOption, QuietOption
+from dgtool._shell import byte_progress, byte_size, errors_to_exit_codes, output_console, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter import Plan
+    from converter import Conversion
 
 __all__ = ["convert"]
 
+_RESULT = "The result"
+
 
 def convert(
-    source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="Checkpoint: .pth, .pt, .bin, .pdparams or .safetensors.")
+    source: CheckpointArgument,
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="DST", help="File to write; its suffix is its format. NAME.index.json: shards."),
     ],
-    target: Annotated[Path, typer.Argument(metavar="DST", help="File to write; its suffix is its format.")],
-    pair: PairOption = "discogan",
-    assume: Annotated[
-        list[str] | None,
+    model: ModelOption = None,
+    model_python: ModelPythonOption = None,
+    rules: RulesOption = None,
+    assume: AssumeOption = None,
+    pair: KnownPairOption = None,
+    extra_layers: ExtraLayersOption = None,
+    source_framework: FromOption = None,
+    key: KeyOption = None,
+    strip_prefix: PrefixOption = None,
+    allow_missing: AllowMissingOption = None,
+    allow_unexpected: AllowUnexpectedOption = None,
+    uint16: UInt16Option = None,
+    dtype: Annotated[
+        str | None,
         typer.Option(
-            "--assume",
-            metavar="TYPE=GLOB",
-            help="Layers matching GLOB are of this type, instead of the pair's layers; may be repeated.",
+            "--dtype",
+            help="Convert floating-point tensors to float64, float32, float16 or bfloat16.",
+            rich_help_panel=_RESULT,
         ),
     ] = None,
-    source_framework: Annotated[
-        Framework | None, typer.Option("--from", help="Whose names SRC has, where the file does not say.")
+    shards: Annotated[
+        int | None,
+        typer.Option("--shards", min=1, help="Number of files of a sharded DST.", rich_help_panel=_RESULT),
     ] = None,
-    extra_layers: ExtraLayersOption = None,
+    max_shard_size: Annotated[
+        str | None,
+        typer.Option(
+            "--max-shard-size",
+            metavar="SIZE",
+            help="Bytes of tensors in each file of a sharded DST, as in 500MB or 5GB.  [default: 5GB]",
+            rich_help_panel=_RESULT,
+        ),
+    ] = None,
+    verified: Annotated[
+        bool,
+        typer.Option(
+            "--verify/--no-verify", help="Read the result back and prove it.", rich_help_panel=_RESULT
+        ),
+    ] = True,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes that write; the bytes are the same.")
+    ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace DST if it exists.")] = False,
     json_output: JsonOption = False,
@@ -43,112 +92,92 @@ def convert(
 ) -> None:
     """Convert a checkpoint to the other framework's names and layouts, and prove it by reading it back.
 
-    What kind of layer a tensor belongs to comes from the pair, or from `--assume`; it is never
-    guessed from shapes. A tensor that nothing covers is an error, and nothing is written.
+    What kind of layer a tensor belongs to comes from a model, a rules file, a pair or `--assume`; it
+    is never guessed from shapes. A tensor that nothing covers is an error, and nothing is written.
 
     Examples:
     - `dgtool convert weights/discogan.pth discogan.pdparams`
 
     - `dgtool convert discogan.pdparams back.pth --json`
 
-    - `dgtool convert mlp.pth mlp.pdparams --assume linear='fc*' --assume embedding='emb'`
+    - `dgtool convert mlp.pth mlp.pdparams --assume linear='fc*',embedding=emb`
+
+    - `dgtool convert mlp.pth mlp.safetensors.index.json --shards 2 --dtype float16 --assume linear='fc*',embedding=emb`
+
+    - `dgtool convert weights/discogan.pth generator.pdparams --key generator_A --model DG_paddle.model:Generator --dry-run`
 
     """
-    with errors_to_exit_codes():
-        from converter import Assumption, check_target, open_checkpoint, plan_for
+    with errors_to_exit_codes(json_output):
+        from converter import check_target
         from converter import convert as run
-        from parity import load_pair
 
-        assumptions = tuple(Assumption.parse(text) for text in assume or ())
-        described = load_pair(pair)
-        layers = (
-            {}
-            if assumptions
-            else described.layers(described.options(given_options(extra_layers=extra_layers)))
+        opened = prepare(
+            source,
+            pair=pair,
+            extra_layers=extra_layers,
+            model=model,
+            model_python=model_python,
+            rules=rules,
+            assume=assume,
+            source_framework=source_framework,
+            key=key,
+            strip_prefix=strip_prefix,
+            allow_missing=allow_missing,
+            allow_unexpected=allow_unexpected,
+            dtype=dtype,
+            uint16=uint16,
         )
-        stated = None if source_framework is None else source_framework.literal
-        if dry_run:
-            checkpoint = open_checkpoint(source)
-            plan = plan_for(checkpoint, layers, source_framework=stated, assumptions=assumptions)
-            check_target(checkpoint, plan, target, force=force)
-        else:
-            with tensor_progress(quiet or json_output) as progress:
-                plan = run(
-                    source,
+        plan = opened.plan()
+        check_target(opened.checkpoint, plan, target, force=force)
+        console = output_console(quiet)
+        done = None
+        if not dry_run:
+            total = sum(info.nbytes for info in plan.targets)
+            with byte_progress(total, quiet or json_output) as progress:
+                done = run(
+                    opened,
                     target,
-                    layers,
-                    source_framework=stated,
-                    assumptions=assumptions,
+                    shards=shards,
+                    max_shard_size=None if max_shard_size is None else byte_size(max_shard_size),
+                    workers=workers,
+                    verified=verified,
                     force=force,
                     progress=progress,
                 )
-        knowledge = "the user's assumptions" if assumptions else f"pair {described.name}"
         if json_output:
-            print_json(_to_json(plan, source, target, knowledge, written=not dry_run))
+            outcome = {"target": str(target), "written": done is not None, "verified": done is not None and verified}
+            print_json({**plan_as_json(plan, opened), **outcome, **(_done_as_json(done) if done else {})})
+            return
+        print_plan(console, plan, opened)
+        if done is None:
+            console.print(
+                f"dry run: {len(plan.targets)} tensors of {source} would be written; nothing was", markup=False
+            )
         else:
-            _print(output_console(quiet), plan, source, target, knowledge, written=not dry_run)
+            _print_done(console, done, target, verified)
 
 
-def _to_json(plan: Plan, source: Path, target: Path, knowledge: str, *, written: bool) -> dict[str, Any]:
+def _done_as_json(done: Conversion) -> dict[str, Any]:
     return {
-        "source": str(source),
-        "target": str(target),
-        "from": plan.source_framework,
-        "to": plan.target_framework,
-        "layer_types_from": knowledge,
-        "assumptions": [f"{item.type}={item.pattern}" for item in plan.assumptions],
-        "verified": written,
-        "tensors": [
-            {
-                "source": list(step.source),
-                "target": None if step.target is None else list(step.target),
-                "layer": step.layer_type,
-                "operation": "drop" if step.target is None else step.operation.name,
-                "dtype": step.dtype.name,
-                "source_shape": list(step.source_shape),
-                "target_shape": None if step.target is None else list(step.target_shape),
-            }
-            for step in plan.steps
-        ],
-        "copied": {".".join(path): value for path, value in plan.scalars.items()},
+        "files": [str(path) for path in done.files],
+        "reused_shards": done.reused,
+        "casts": {
+            name: {"overflowed": lost.overflowed, "vanished": lost.vanished} for name, lost in done.casts.items()
+        },
     }
 
 
-def _print(
-    console: Console, plan: Plan, source: Path, target: Path, knowledge: str, *, written: bool
-) -> None:
+def _print_done(console: Console, done: Conversion, target: Path, verified: bool) -> None:
     from rich.markup import escape
 
-    from converter.checkpoint import dotted
-    from parity.report.terminal import show, table
-
-    rows = table(plan.source_framework, plan.target_framework, "layer", "operation", "shape", "dtype")
-    for step in plan.steps:
-        dropped = step.target is None
-        rows.add_row(
-            escape(dotted(step.source)),
-            "-" if step.target is None else escape(dotted(step.target)),
-            step.layer_type,
-            "drop" if dropped else step.operation.name,
-            "x".join(map(str, step.source_shape)) or "scalar",
-            step.dtype.name,
-        )
-    show(console, rows)
-    for path, value in plan.scalars.items():
-        console.print(f"copied as it is: {escape(dotted(path))} = {escape(repr(value))}")
-    kept = sum(step.target is not None for step in plan.steps)
-    dropped_names = sorted({step.source[-1].rpartition(".")[2] for step in plan.steps if step.target is None})
-    console.print(f"layer types: {escape(knowledge)}")
-    for item in plan.assumptions:
-        console.print(f"assumed: {item.type} for layers matching {escape(item.pattern)}")
-    if dropped_names:
-        console.print(
-            f"dropped: {len(plan.steps) - kept} tensors ({', '.join(map(escape, dropped_names))}), "
-            f"which {plan.target_framework.title()} does not have"
-        )
-    if written:
-        console.print(
-            f"[bold green]wrote[/] {escape(str(target))}: {kept} tensors, read back and verified bit for bit"
-        )
-    else:
-        console.print(f"dry run: {kept} tensors of {escape(str(source))} would be written; nothing was")
+    for name, lost in done.casts.items():
+        if lost.overflowed or lost.vanished:
+            became = f"{lost.overflowed} values became infinite, {lost.vanished} zero"
+            console.print(f"[bold yellow]lost[/] {escape(name)}: {became}, of {lost.elements}")
+    if done.reused:
+        console.print(f"{done.reused} shards of an interrupted run were whole, and kept")
+    how = "read back and verified bit for bit" if verified else "not verified"
+    among = f" in {len(done.files) - 1} shards" if len(done.files) > 1 else ""
+    console.print(
+        f"[bold green]wrote[/] {escape(str(target))}: {len(done.plan.targets)} tensors{among}, {how}"
+    )

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from converter import LayerSpec, PlanError, TensorInfo, make_plan
-from converter.rules import KEEP
+from converter import Knowledge, PlanError, Request, Step, TensorInfo, make_plan
+from converter.operations import Operation, Repeated, apply, invert
 from parity.errors import ComparisonError
 from parity.pair import Array, Framework
 
@@ -90,24 +90,47 @@ def _expected(
 ) -> tuple[dict[str, _Expected], frozenset[str]]:
     """Return what the port should have, by the reference's name, and what only Torch has, by rule."""
     if reference.framework == port.framework:
-        same = {name: _Expected(name, shape, KEEP.invert) for name, (_, shape) in reference.tensors.items()}
+        same = {name: _Expected(name, shape, _to_reference(())) for name, (_, shape) in reference.tensors.items()}
         return same, frozenset()
     torch_side = reference if reference.framework == "torch" else port
     tensors = {
         name: TensorInfo((name,), np.dtype(dtype), shape)
         for name, (dtype, shape) in torch_side.tensors.items()
     }
-    layers = {path: LayerSpec(kind) for path, kind in torch_side.layers.items()}
     try:
-        plan = make_plan(tensors, "torch", layers)
+        plan = make_plan(tensors, "torch", Request(Knowledge("torch", torch_side.layers)))
     except PlanError as error:
         raise ComparisonError(f"{network} cannot be matched: {error}") from error
-    torch_only = frozenset(step.source[0] for step in plan.steps if step.target is None)
-    pairs = [(step, step.source[0], target[0]) for step, target in plan.kept]
-    if torch_side is reference:
-        return {
-            name: _Expected(target, step.target_shape, step.operation.invert) for step, name, target in pairs
-        }, torch_only
-    return {
-        target: _Expected(name, step.source_shape, step.operation.apply) for step, name, target in pairs
-    }, torch_only
+    one_sided = frozenset(step.sources[0].name for step in plan.steps if not step.targets)
+    expected = {}
+    for step in plan.steps:
+        if not step.targets:
+            continue
+        operations = _one_to_one(network, step)
+        source, target = step.sources[0], step.targets[0]
+        if torch_side is reference:
+            expected[source.name] = _Expected(target.name, target.shape, _to_reference(invert(operations)))
+            one_sided |= {alias.name for alias in step.targets[1:]}
+        else:
+            expected[target.name] = _Expected(source.name, source.shape, _to_reference(operations))
+    return expected, one_sided
+
+
+def _one_to_one(network: str, step: Step) -> tuple[Operation, ...]:
+    """Return the operations from a step's first source to its first target.
+
+    Raises `ComparisonError` where one tensor became several different ones.
+    """
+    if len(step.targets) == 1 and len(step.sources) == 1:
+        return step.operations
+    if isinstance(step.operations[-1], Repeated):
+        return step.operations[:-1]
+    names = ", ".join(target.name for target in step.targets)
+    raise ComparisonError(
+        f"{network}: '{step.sources[0].name}' is several tensors on the other side ({names}), "
+        "which cannot be compared yet"
+    )
+
+
+def _to_reference(operations: tuple[Operation, ...]) -> Callable[[Array], Array]:
+    return lambda array: np.asarray(apply(operations, [array])[0], order="C")

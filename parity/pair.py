@@ -20,7 +20,7 @@ import numpy.typing as npt
 from converter import LayerSpec
 from parity.errors import UsageError
 
-__all__ = ["Array", "Framework", "Implementation", "Observer", "Pair", "Side", "load_pair", "resolve"]
+__all__ = ["Array", "Framework", "Implementation", "Observer", "Pair", "Side", "load_pair", "registered_names", "resolve"]
 
 Array = npt.NDArray[Any]
 Framework = Literal["torch", "paddle"]
@@ -119,11 +119,17 @@ def load_pair(name: str) -> Pair:
     """
     if ":" in name:
         return _checked(name, resolve(name))
-    registered = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    registered = registered_names()
     if name not in registered:
-        known = ", ".join(sorted(registered)) or "none"
+        known = ", ".join(registered) or "none"
         raise UsageError(f"no pair named '{name}' (registered: {known}); give a name or module:attribute")
-    return _checked(name, registered[name].load())
+    (point, *_) = entry_points(group=ENTRY_POINT_GROUP, name=name)
+    return _checked(name, point.load())
+
+
+def registered_names() -> list[str]:
+    """Return the names of the pairs that installed packages register."""
+    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
 
 
 def _checked(name: str, found: Any) -> Pair:

@@ -10,7 +10,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from converter import Checkpoint, LayerSpec, TensorInfo, converted, framework_of, make_plan, open_checkpoint
+from converter import (
+    Checkpoint,
+    Knowledge,
+    LayerSpec,
+    Request,
+    TensorInfo,
+    converted,
+    framework_of,
+    make_plan,
+    open_checkpoint,
+)
 from converter.checkpoint import KeyPath, dotted
 from converter.formats import format_of
 from parity.pair import Array, Framework, Pair
@@ -32,8 +42,10 @@ def initial_checkpoint(pair: Pair, options: Mapping[str, Any], given: Path | Non
         for network, state in pair.weights(options).items()
         for name, array in state.items()
     }
-    tensors = {dotted(path): TensorInfo(path, array.dtype, array.shape) for path, array in arrays.items()}
-    return Checkpoint(Path("seeded weights"), "torch", tensors, lambda name: arrays[tensors[name].path])
+    tensors = {
+        dotted(path): TensorInfo(path, array.dtype, array.shape, array) for path, array in arrays.items()
+    }
+    return Checkpoint(Path("seeded weights"), "torch", tensors)
 
 
 def state_for(
@@ -45,11 +57,11 @@ def state_for(
     `converter.PlanError` unless the checkpoint holds exactly the tensors of ``layers``.
     """
     source = framework_of(checkpoint)
-    plan = make_plan(checkpoint.tensors, source, layers)
+    plan = make_plan(checkpoint.tensors, source, Request(Knowledge.of_layers(layers)))
     tensors = (
         ((info.path, checkpoint.read(name)) for name, info in checkpoint.tensors.items())
         if source == framework
-        else converted(checkpoint, plan)
+        else converted(plan)
     )
     for path, array in tensors:
         network, _, name = dotted(path).partition(".")

@@ -11,7 +11,7 @@ import pytest
 from parity import Result, reprod
 from weights.files import write_weights
 
-COMMANDS = ["init-weights", "convert", "check-bp", "grad-diff", "compare"]
+COMMANDS = ["init-weights", "inspect", "convert", "convert-optimizer", "verify", "check-bp", "grad-diff", "compare"]
 SMALL = ("--width", 4, "--iters", 2)
 
 
@@ -50,15 +50,16 @@ def test_convert_reports_every_tensor(dgtool, tmp_path):
     shown = dgtool("convert", "discogan.pth", "d.pdparams")
     assert shown.exit_code == 0
     for text in (
-        "generator_A.main.3.running_mean",
-        "generator_A.main.3._mean",
-        "dropped: 18 tensors (num_batches_tracked), which Paddle does not have",
-        "layer types: pair discogan",
+        "discriminator_A.bn2.running_mean",
+        "discriminator_A.bn2._mean",
+        "generator_A.main.{3,15}.running_mean",
+        "dropped: 18 tensors (num_batches_tracked): Paddle has no such tensor",
+        "layer types: pair discogan, whose tensors have these names",
         "98 tensors, read back and verified bit for bit",
     ):
         assert text in shown.stdout
     plan = json.loads(dgtool("convert", "d.pdparams", "back.pth", "--json").stdout)
-    assert (plan["from"], plan["to"], plan["verified"], len(plan["tensors"])) == ("paddle", "torch", True, 98)
+    assert (plan["from"], plan["to"], plan["verified"], len(plan["steps"])) == ("paddle", "torch", True, 98)
 
 
 def test_convert_dry_run_writes_nothing(dgtool, tmp_path):
@@ -77,10 +78,10 @@ def test_convert_takes_the_users_word_for_layer_types(dgtool, tmp_path):
         torch.write(file, "torch", tensors, {("epoch",): 7})
     refused = dgtool("convert", "a.pth", "a.pdparams")
     assert refused.exit_code == 1
-    assert "--assume linear='fc'" in refused.stderr
-    shown = dgtool("convert", "a.pth", "a.pdparams", "--assume", "linear=fc", "--assume", "embedding=emb")
+    assert "--assume linear='fc*',embedding='emb'" in refused.stderr
+    shown = dgtool("convert", "a.pth", "a.pdparams", "--assume", "linear=fc,embedding=emb")
     assert shown.exit_code == 0
-    assert "assumed: Linear for layers matching fc" in shown.stdout
+    assert "on your word: Linear=fc" in shown.stdout
     assert "transpose" in shown.stdout
     assert "copied as it is: epoch = 7" in shown.stdout
 
@@ -206,8 +207,8 @@ def test_convert_json_holds_numbers_that_json_lacks_as_strings(dgtool, tmp_path)
     [
         (("convert", "absent.pth", "a.pdparams"), 2, "absent.pth: no such file"),
         (("convert", "a.onnx", "a.pdparams"), 2, "unknown checkpoint format '.onnx'"),
-        (("convert", "empty.pth", "a.pdparams"), 1, "empty.pth: is not a Torch zip checkpoint"),
-        (("convert", "folder.pth", "a.pdparams"), 2, "folder.pth: no such file"),
+        (("convert", "empty.pth", "a.pdparams"), 1, "empty.pth: is not a zip file"),
+        (("convert", "folder.pth", "a.pdparams"), 2, "folder.pth is a folder that holds no checkpoint"),
         (("convert", "empty.pth", "a.pdparams", "--assume", "fc"), 2, "write Type=PATTERN"),
         (("compare", "absent.npy", "empty.npy"), 2, "absent.npy: no such file or folder"),
         (("compare", "empty.npy", "empty.npy"), 1, "empty.npy: is not a reprod_log file"),
@@ -220,7 +221,7 @@ def test_convert_json_holds_numbers_that_json_lacks_as_strings(dgtool, tmp_path)
             2,
             "is not the result of a check; choose another --out",
         ),
-        (("check-bp", "--weights", "empty.pth", *SMALL), 1, "empty.pth: is not a Torch zip checkpoint"),
+        (("check-bp", "--weights", "empty.pth", *SMALL), 1, "empty.pth: is not a zip file"),
         (("check-bp", "--pair", "tests.planted:RAISES", *SMALL), 3, "RuntimeError: planted failure"),
         (("grad-diff", "folder.pth"), 1, "holds no readable check.json"),
         (("grad-diff", "absent"), 2, "absent: no such folder"),
@@ -234,7 +235,7 @@ def test_convert_json_holds_numbers_that_json_lacks_as_strings(dgtool, tmp_path)
         (
             ("convert", "empty.pth", "absent/x.onnx", "--dry-run"),
             1,
-            "empty.pth: is not a Torch zip checkpoint",
+            "empty.pth: is not a zip file",
         ),
         (("init-weights", "--out", "empty.pth"), 3, "empty.pth"),
         (("check-bp", "--absent"), 2, "No such option"),

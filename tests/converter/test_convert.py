@@ -6,10 +6,8 @@ import os
 import numpy as np
 import pytest
 
-import converter.pipeline
-from converter import PlanError, UsageError, VerifyError, convert, open_checkpoint
-from converter.plan import Plan
-from converter.verify import same_bits, verify
+from converter import Assumption, LayerSpec, PlanError, UsageError, convert, open_checkpoint
+from converter.operations import same_bits
 from DG_pair import DISCOGAN
 from weights import NETWORKS
 from weights.files import write_weights
@@ -86,11 +84,11 @@ def test_four_different_networks_convert_each_with_its_own_tensors(folder, run_p
 
 
 def test_the_plan_accounts_for_every_tensor(folder, tmp_path):
-    plan = convert(folder / "discogan.pth", tmp_path / "d.pdparams", LAYERS)
-    dropped = [step for step in plan.steps if step.target is None]
+    plan = convert(folder / "discogan.pth", tmp_path / "d.pdparams", LAYERS).plan
+    dropped = [step for step in plan.steps if not step.targets]
     assert len(plan.steps) == len(open_checkpoint(folder / "discogan.pth").tensors)
-    assert {step.source[-1].rpartition(".")[2] for step in dropped} == {"num_batches_tracked"}
-    assert {step.source[0] for step in plan.steps} == set(NETWORKS)
+    assert {step.sources[0].name.rpartition(".")[2] for step in dropped} == {"num_batches_tracked"}
+    assert {step.sources[0].path[0] for step in plan.steps} == set(NETWORKS)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -132,90 +130,28 @@ def test_a_file_that_does_not_say_whose_names_it_has_needs_to_be_told(tmp_path):
     from safetensors.numpy import save_file
 
     save_file({"fc.weight": np.eye(3, dtype=np.float32)}, tmp_path / "a.safetensors")
-    assumed = (converter.Assumption.parse("linear=fc"),)
+    assumed = Assumption.parse_all(["linear=fc"])
     with pytest.raises(UsageError, match="add --from torch or --from paddle"):
-        convert(tmp_path / "a.safetensors", tmp_path / "a.pdparams", {}, assumptions=assumed)
-    convert(
-        tmp_path / "a.safetensors", tmp_path / "a.pdparams", {}, assumptions=assumed, source_framework="torch"
-    )
+        convert(tmp_path / "a.safetensors", tmp_path / "a.pdparams", assumptions=assumed)
+    convert(tmp_path / "a.safetensors", tmp_path / "a.pdparams", assumptions=assumed, source_framework="torch")
 
 
 def test_a_tensor_of_an_unknown_layer_is_named_and_nothing_written(folder, tmp_path):
     known = {path: spec for path, spec in LAYERS.items() if path != "generator_A.main.12"}
-    with pytest.raises(PlanError, match="'generator_A.main.12.weight' .* nothing says what kind of layer"):
+    with pytest.raises(PlanError, match=r"nothing says what kind of layer(?s:.*)'generator_A\.main\.12\.weight'"):
         convert(folder / "discogan.pth", tmp_path / "d.pdparams", known)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_tensor_that_the_checkpoint_lacks_is_named_and_nothing_written(folder, tmp_path):
     more = {**LAYERS, "generator_A.extra": LAYERS["discriminator_A.bn2"]}
-    with pytest.raises(PlanError, match=r"'generator_A\.extra\.running_mean' is missing"):
+    with pytest.raises(PlanError, match=r"is missing(?s:.*)'generator_A\.extra\.running_mean'"):
         convert(folder / "discogan.pth", tmp_path / "d.pdparams", more)
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    ("mistake", "message"),
-    [
-        ("swapped statistics", "'generator_A.main.3._mean' does not hold 'generator_A.main.3.running_mean'"),
-        ("one network for all", "'generator_A.main.0.weight' does not hold"),
-        ("lost tensor", "'discriminator_B.conv5.weight' is not in the file"),
-        ("extra tensor", "'generator_A.stray' was not in the plan"),
-        ("flipped bit", "'discriminator_B.conv5.weight' does not hold"),
-        ("lost scalar", "the values that are no tensors differ"),
-    ],
-)
-def test_verification_catches_a_converter_that_errs(mistake, message, folder, tmp_path, monkeypatch):
-    """Plants a mistake in what is written, and sees verification name the tensor."""
-    honest = converter.execute.converted
-
-    def erring(source, plan):
-        tensors = dict(honest(source, plan))
-        if mistake == "swapped statistics":
-            for path in [path for path in tensors if path[1].endswith("_mean")]:
-                other = (path[0], path[1].replace("_mean", "_variance"))
-                tensors[path], tensors[other] = tensors[other], tensors[path]
-        elif mistake == "one network for all":
-            for network, name in list(tensors):
-                if network.startswith("generator"):
-                    tensors[network, name] = tensors["generator_B", name]
-        elif mistake == "lost tensor":
-            del tensors["discriminator_B", "conv5.weight"]
-        elif mistake == "extra tensor":
-            tensors["generator_A", "stray"] = np.zeros(1)
-        elif mistake == "flipped bit":
-            changed = tensors["discriminator_B", "conv5.weight"].copy()
-            changed.view(np.uint32).flat[-1] ^= 1
-            tensors["discriminator_B", "conv5.weight"] = changed
-        yield from tensors.items()
-
-    def plan_with_scalar(*arguments, **keywords):
-        plan = plan_for(*arguments, **keywords)
-        if mistake != "lost scalar":
-            return plan
-        return Plan(plan.source_framework, plan.target_framework, plan.steps, {("epoch",): 1})
-
-    def write_without_scalars(source, plan, target, *, progress):
-        written = Plan(plan.source_framework, plan.target_framework, plan.steps, {})
-        return write_checkpoint(source, written, target, progress=progress)
-
-    plan_for, write_checkpoint = converter.pipeline.plan_for, converter.execute.write_checkpoint
-    monkeypatch.setattr("converter.execute.converted", erring)
-    monkeypatch.setattr("converter.pipeline.plan_for", plan_with_scalar)
-    monkeypatch.setattr("converter.pipeline.write_checkpoint", write_without_scalars)
-    with pytest.raises(VerifyError) as caught:
-        convert(folder / "discogan.pth", tmp_path / "d.pdparams", LAYERS)
-    assert message in str(caught.value)
-    assert os.listdir(tmp_path) == []
-
-
-def test_verification_passes_on_what_was_written_honestly(folder, tmp_path):
-    plan = convert(folder / "discogan.pth", tmp_path / "d.pdparams", LAYERS)
-    verify(open_checkpoint(folder / "discogan.pth"), plan, tmp_path / "d.pdparams")
-
-
 def test_an_interrupted_conversion_leaves_nothing(folder, tmp_path):
-    def interrupt(name):
+    def interrupt(name, size):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -266,7 +202,7 @@ def test_scalars_of_every_kind_survive(tmp_path):
     }
     with (tmp_path / "a.pth").open("wb") as file:
         torch.write(file, "torch", [(("fc.weight",), np.eye(3))], scalars)
-    layers = {"fc": converter.LayerSpec("Linear")}
+    layers = {"fc": LayerSpec("Linear")}
     convert(tmp_path / "a.pth", tmp_path / "a.pdparams", layers)
     convert(tmp_path / "a.pdparams", tmp_path / "b.pth", layers)
     assert repr(open_checkpoint(tmp_path / "b.pth").scalars) == repr(scalars)
@@ -289,7 +225,9 @@ convert(folder / "a.pth", folder / "a.safetensors", layers)
 convert(folder / "a.safetensors", folder / "b.pth", layers)
 """
     run_python(program, tmp_path)
-    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+    first, second = open_checkpoint(tmp_path / "a.pth"), open_checkpoint(tmp_path / "b.pth")
+    assert list(first.tensors) == list(second.tensors)
+    assert all(same_bits(first.read(name), second.read(name)) for name in first.tensors)
 
 
 def test_a_wrong_word_for_a_layer_is_noticed_by_its_dimensions(tmp_path):
@@ -299,8 +237,5 @@ def test_a_wrong_word_for_a_layer_is_noticed_by_its_dimensions(tmp_path):
         torch.write(file, "torch", [(("conv.weight",), np.zeros((2, 2, 3, 3))), (("fc.weight",), np.eye(2))])
     with pytest.raises(PlanError, match=r"'fc\.weight': shape \[2, 2\] cannot be a Conv2d's weight"):
         convert(
-            tmp_path / "a.pth",
-            tmp_path / "a.pdparams",
-            {},
-            assumptions=(converter.Assumption.parse("conv2d=*"),),
+            tmp_path / "a.pth", tmp_path / "a.pdparams", assumptions=Assumption.parse_all(["conv2d=*"])
         )

@@ -35,6 +35,21 @@ def test_what_only_torch_has_is_expected_when_torch_is_the_port():
 
 
 def test_a_layer_without_a_rule_is_an_error_that_names_it():
-    reference = network("torch", {"odd": "Odd"}, odd__weight=(2,))
-    with pytest.raises(ComparisonError, match="no rule for layers of type Odd"):
+    reference = network("torch", {"odd": "Odd"}, odd__weight=(2, 2))
+    with pytest.raises(ComparisonError, match="a Odd is no layer of either framework"):
         align("net", reference, network("paddle", {}))
+
+
+def test_a_tensor_that_becomes_several_is_an_error_that_names_them():
+    reference = network("torch", {"a": "MultiheadAttention"}, a__in_proj_weight=(6, 2))
+    with pytest.raises(ComparisonError, match=r"'a\.in_proj_weight' is several .*\(a\.q_proj\.weight, a\.k"):
+        align("net", reference, network("paddle", {}))
+
+
+def test_the_second_names_of_a_recurrent_net_are_no_surprise():
+    reference = network("torch", {"r": "GRU"}, r__weight_ih_l0=(6, 2))
+    port = network("paddle", {"r": "GRU"}, **{"r__weight_ih_l0": (6, 2), "r__0__cell__weight_ih": (6, 2)})
+    there, back = align("net", reference, port), align("net", port, reference)
+    assert list(there.matches) == ["r.weight_ih_l0"]
+    assert there.unexpected == ()
+    assert list(back.matches) == ["r.weight_ih_l0"]

@@ -1,0 +1,97 @@
+"""Checkpoints in several files, with an index: Hugging Face's layout, which PaddleNLP shares.
+
+``model.safetensors.index.json`` or ``pytorch_model.bin.index.json`` holds ``{"metadata": {...},
+"weight_map": {tensor: file}}`` (transformers and huggingface_hub write it); the files lie beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from converter.checkpoint import Checkpoint, Framework, KeyPath, Scalar, TensorInfo
+from converter.errors import FormatError
+from converter.formats._json import MAX_BYTES, parse
+
+__all__ = ["FRAMEWORK", "SUFFIXES", "index", "read", "shard_name"]
+
+SUFFIXES: tuple[str, ...] = (".index.json",)
+FRAMEWORK: Framework | None = None  # its shards'
+
+_TOTAL_SIZE = "total_size"
+
+
+def read(path: Path, read_shard: Callable[[Path], Checkpoint]) -> Checkpoint:
+    """Open an index and, by ``read_shard``, every file that it names.
+
+    Raises `FormatError` unless every tensor is in the file that the index names, and nowhere else,
+    the files are beside the index, and they agree on what they say of themselves.
+    """
+    with path.open("rb") as file:
+        content = parse(path, file.read(MAX_BYTES + 1), "the index")
+    weight_map = content.get("weight_map")
+    stated = content.get("metadata", {})
+    if not isinstance(stated, dict) or not isinstance(weight_map, dict) or not weight_map:
+        raise FormatError(path, "is no index of a checkpoint: it needs a weight_map from tensors to files")
+    if not all(isinstance(name, str) for name in weight_map.values()):
+        raise FormatError(path, "its weight_map names what is no file")
+
+    tensors: dict[str, TensorInfo] = {}
+    scalars: dict[KeyPath, Scalar] = {}
+    parameter_names: dict[str, str] = {}
+    shards = {name: read_shard(_beside(path, name)) for name in sorted(set(weight_map.values()))}
+    first, *others = shards.values()
+    for name, shard in shards.items():
+        for tensor in shard.tensors:
+            if weight_map.get(tensor) != name:
+                elsewhere = f"in {weight_map[tensor]}" if tensor in weight_map else "in no file"
+                raise FormatError(path, f"'{tensor}' is in {name}; the index says it is {elsewhere}")
+        if shard.scalars.keys() & scalars.keys():
+            raise FormatError(path, f"values that are no tensors are in {name} and in another file")
+        tensors.update(shard.tensors)
+        scalars.update(shard.scalars)
+        parameter_names.update(shard.parameter_names)
+    for other in others:
+        if (other.framework, other.metadata) != (first.framework, first.metadata):
+            raise FormatError(
+                path, f"{first.file.name} and {other.file.name} differ in framework or metadata"
+            )
+    for tensor, name in weight_map.items():
+        if tensor not in tensors:
+            raise FormatError(path, f"'{tensor}' should be in {name} and is not")
+    described = {key: value for key, value in stated.items() if isinstance(value, str)}
+    files = (path, *(shard.file for shard in shards.values()))
+    return Checkpoint(
+        path, first.framework, tensors, scalars, {**described, **first.metadata}, files, parameter_names
+    )
+
+
+def _beside(path: Path, name: str) -> Path:
+    """Return the file of that name beside the index. Raises `FormatError` if it leads elsewhere.
+
+    Where the index is a link, as in Hugging Face's cache, its target's folder is as good as its own.
+    """
+    shard = path.parent / name
+    try:
+        homes = {path.parent.resolve(strict=True), path.resolve(strict=True).parent}
+        if Path(name).name != name or shard.resolve(strict=True).parent not in homes or not shard.is_file():
+            raise FormatError(path, f"it names '{name[:80]}', which is no file beside it")
+    except (OSError, RuntimeError, ValueError) as error:  # absent, a loop of links, a name with a null
+        problem = f"it names '{name[:80]}', which cannot be opened: {type(error).__name__}"
+        raise FormatError(path, problem) from error
+    return shard
+
+
+def index(weight_map: Mapping[str, str], total_size: int, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Spell an index as Hugging Face does; ``total_size`` is that of all tensors, in bytes."""
+    content: dict[str, Any] = {"metadata": {_TOTAL_SIZE: total_size, **(metadata or {})}}
+    content["weight_map"] = dict(weight_map)
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+def shard_name(path: Path, number: int, count: int) -> str:
+    """Name the shard of an index as Hugging Face does, from 1: ``model-00001-of-00002.safetensors``."""
+    whole = Path(path.name.removesuffix(SUFFIXES[0]))
+    return f"{whole.stem}-{number:05}-of-{count:05}{whole.suffix}"

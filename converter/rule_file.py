@@ -1,0 +1,74 @@
+"""Rules that users write: a TOML file.
+
+``rules`` is a list of lines of `converter.language`; ``[layers]`` gives types to layers, by the path
+that they have in Torch (a template); ``[types]`` to classes that neither framework has, where
+"Custom" keeps tensors as they are. ``docs/converting.md`` has an example.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from converter.errors import UsageError
+from converter.knowledge import layer_type
+from converter.language import Name, Rule, parse_rule
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["NO_RULES", "RuleFile"]
+
+_SECTIONS = ("rules", "layers", "types")
+
+
+@dataclass(frozen=True)
+class RuleFile:
+    """What a rules file says."""
+
+    rules: tuple[Rule, ...] = ()
+    layers: tuple[tuple[Name, str], ...] = ()
+    types: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> RuleFile:
+        """Read a file. Raises `UsageError`, naming the file, for anything that it cannot mean."""
+        try:
+            return cls.parse(tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, UsageError) as error:
+            raise UsageError(f"{path}: {error}") from error
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any]) -> RuleFile:
+        """Read a file's content. Raises `UsageError`."""
+        unknown = [name for name in content if name not in _SECTIONS]
+        if unknown:
+            raise UsageError(f"unknown entry '{unknown[0]}' (there are {', '.join(_SECTIONS)})")
+        rules, layers, types = content.get("rules", []), content.get("layers", {}), content.get("types", {})
+        if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
+            raise UsageError("'rules' is a list of texts, as in \"a.weight -> b.weight, transpose\"")
+        for name, table in (("layers", layers), ("types", types)):
+            if not isinstance(table, dict) or not all(isinstance(kind, str) for kind in table.values()):
+                raise UsageError(f"[{name}] gives a layer type, in quotes, to every entry")
+        return cls(
+            tuple(map(parse_rule, rules)),
+            tuple((Name.parse(pattern), layer_type(kind)) for pattern, kind in layers.items()),
+            {name: layer_type(kind) for name, kind in types.items()},
+        )
+
+    def type_of(self, path: str) -> str | None:
+        """Return the type that the file gives to the layer at a Torch path."""
+        return next((kind for pattern, kind in self.layers if pattern.match(path) is not None), None)
+
+    def said(self) -> Iterator[str]:
+        """Yield what the file says, a line each, for plans and reports."""
+        yield from (f"{kind}={pattern}" for pattern, kind in self.layers)
+        yield from (f"{kind}={name} (class)" for name, kind in self.types.items())
+
+
+NO_RULES = RuleFile()

@@ -1,0 +1,131 @@
+"""``dgtool inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dgtool._conversion import KeyOption, ModelOption, ModelPythonOption, PrefixOption
+from dgtool._options import JsonOption
+from dgtool._shell import errors_to_exit_codes, output_console, print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from converter import Checkpoint, Knowledge, TensorInfo
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CKPT", help="Any checkpoint that `dgtool convert` reads.")
+    ],
+    model: ModelOption = None,
+    model_python: ModelPythonOption = None,
+    key: KeyOption = None,
+    strip_prefix: PrefixOption = None,
+    every: Annotated[bool, typer.Option("--all", help="A line for every tensor; do not fold names.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """List what a checkpoint holds: its dicts, tensors, values, and with a model the types of its layers.
+
+    Nothing in the file is run, and no tensor is read.
+
+    Examples:
+    - `dgtool inspect weights/discogan.pth`
+
+    - `dgtool inspect weights/discogan.pth --key generator_A --model DG_torch.model:Generator`
+
+    """
+    with errors_to_exit_codes(json_output):
+        from converter import describe, open_checkpoint, select
+        from converter.selection import hints
+
+        opened = open_checkpoint(checkpoint)
+        chosen, said = select(opened, key, strip_prefix)
+        knowledge = None if model is None else describe(model, python=model_python)
+        if json_output:
+            print_json(_as_json(chosen, knowledge))
+        else:
+            _print(output_console(), chosen, knowledge, every, [said, *hints(opened, key, strip_prefix)])
+
+
+def _types(chosen: Checkpoint, knowledge: Knowledge | None) -> dict[str, str]:
+    """Return the type of each tensor's layer, where a model tells."""
+    from converter.planner import Request, layer_types
+
+    if knowledge is None:
+        return {}
+    return layer_types(chosen.tensors, chosen.framework or knowledge.framework, Request(knowledge))
+
+
+def _as_json(chosen: Checkpoint, knowledge: Knowledge | None) -> dict[str, Any]:
+    from converter.selection import groups
+
+    types = _types(chosen, knowledge)
+    return {
+        "file": str(chosen.file),
+        "framework": chosen.framework,
+        "metadata": dict(chosen.metadata),
+        "groups": [
+            {"key": ".".join(group.key), "tensors": len(group.tensors), "kind": group.kind, "prefix": group.prefix}
+            for group in groups(chosen)
+        ],
+        "tensors": [
+            {
+                "name": info.name,
+                "path": list(info.path),
+                "dtype": info.dtype.name,
+                "shape": list(info.shape),
+                **({"layer": types.get(info.name)} if knowledge else {}),
+            }
+            for info in chosen.tensors.values()
+        ],
+        "values": {".".join(path): value for path, value in chosen.scalars.items()},
+    }
+
+
+def _print(
+    console: Console, chosen: Checkpoint, knowledge: Knowledge | None, every: bool, notes: list[str]
+) -> None:
+    from rich.filesize import decimal
+    from rich.markup import escape
+
+    from converter.names import fold
+    from converter.selection import groups
+    from parity.report.terminal import show, table
+
+    types = _types(chosen, knowledge)
+    columns = ("tensor", "dtype", "shape", "count", *(["layer"] if knowledge else []))
+    for group in groups(chosen):
+        size = decimal(sum(info.nbytes for info in group.tensors))
+        title = f"{escape('.'.join(group.key)) or 'tensors'}: {group.kind}, {len(group.tensors)} tensors, {size}"
+        console.print(f"[bold]{title}[/]")
+        rows = table(*columns)
+        alike: dict[tuple[Any, ...], list[TensorInfo]] = {}
+        for info in group.tensors:
+            alike.setdefault((info.dtype.name, info.shape, types.get(info.name, "?")), []).append(info)
+        listed = [
+            (one.names[0], one, len(one.names), described)
+            for described, infos in alike.items()
+            for one in (
+                fold(info.name for info in infos) if not every else [f for i in infos for f in fold([i.name])]
+            )
+        ]
+        order = {info.name: number for number, info in enumerate(group.tensors)}
+        for _, name, count, (dtype, shape, kind) in sorted(listed, key=lambda row: order[row[0]]):
+            shaped = "x".join(map(str, shape)) or "scalar"
+            rows.add_row(escape(name), dtype, shaped, str(count), *([escape(kind)] if knowledge else []))
+        show(console, rows)
+    for path, value in chosen.scalars.items():
+        text = repr(value)
+        console.print(f"{escape('.'.join(path))} = {escape(text if len(text) <= 100 else text[:97] + '...')}")
+    framework = chosen.framework.title() if chosen.framework else "not said (--from torch or --from paddle)"
+    console.print(f"names and layouts: {framework}")
+    for name, text in chosen.metadata.items():
+        console.print(f"metadata {escape(name)}: {escape(text if len(text) <= 300 else text[:297] + '...')}")
+    for note in filter(None, notes):
+        console.print(escape(note))

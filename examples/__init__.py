@@ -1,0 +1,1 @@
+"""Ports of real models, for whoever wants to see a whole conversion."""

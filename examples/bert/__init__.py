@@ -1,0 +1,1 @@
+"""BERT in Paddle, and MiniLM's sentence embeddings with it."""

@@ -1,0 +1,1 @@
+"""CREPE, a pitch tracker, in Paddle."""

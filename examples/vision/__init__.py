@@ -1,0 +1,1 @@
+"""Torch twins of three networks that Paddle ships."""
