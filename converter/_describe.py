@@ -86,13 +86,17 @@ def _describe_network(network: Any, framework: str, prefix: str, described: dict
     # Paddle counts the running statistics of its BatchNorm as parameters that need no gradient.
     parameters = dict(network.named_parameters())
     same: dict[int, list[str]] = {}
-    for name, tensor in network.state_dict(**({"keep_vars": True} if framework == "torch" else {})).items():
+    state = network.state_dict(**({"keep_vars": True} if framework == "torch" else {}))
+    # Buffers that are not saved now may have been, by an older version of the model.
+    unsaved = {name: tensor for name, tensor in network.named_buffers() if name not in state}
+    for name, tensor in {**state, **unsaved}.items():
         if not hasattr(tensor, "shape"):
             continue  # what a module's get_extra_state() returns
         described["tensors"][prefix + name] = {
             "shape": [int(size) for size in tensor.shape],
             "dtype": str(tensor.dtype).rpartition(".")[2],
             "buffer": name not in parameters and not _is_parameter(tensor),
+            "optional": name not in state,
         }
         same.setdefault(id(tensor), []).append(prefix + name)
         if framework == "paddle" and getattr(tensor, "name", None):

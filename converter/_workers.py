@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 __all__ = ["Workers", "batches", "employ"]
@@ -65,6 +63,9 @@ def employ(count: int = 1, executor: Executor | None = None) -> Iterator[Workers
     if count == 1:
         pool = ThreadPoolExecutor(_THREADS, "converter")
     else:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
         # Spawned, for a process with threads or a framework in it must not be forked.
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(count, context, _start)
@@ -76,6 +77,8 @@ def employ(count: int = 1, executor: Executor | None = None) -> Iterator[Workers
 
 def _start() -> None:
     """Begin a worker process: its parent takes care of Ctrl-C, and it ends with its parent."""
+    import multiprocessing
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -83,6 +86,8 @@ def _start() -> None:
 
 
 def _end_with(sentinel: int) -> None:
+    from multiprocessing.connection import wait
+
     wait([sentinel])
     os._exit(1)
 

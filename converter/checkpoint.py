@@ -7,7 +7,6 @@ name, so that ``{"generator_A": {"main.0.weight": ...}}`` and a flat file that h
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -121,7 +120,7 @@ def _c_strides(shape: Sequence[int]) -> tuple[int, ...]:
 
 def _mapped(path: Path) -> npt.NDArray[np.uint8]:
     """Map a file; again, if another file has taken its name."""
-    status = os.stat(path)
+    status = path.stat()
     return _map(path, status.st_ino, status.st_mtime_ns, status.st_size)
 
 

@@ -22,7 +22,16 @@ from converter.errors import ConverterError, UsageError
 from converter.operations import Shape
 from converter.rules import BUFFERS, COMPOSITES, LAYER_RULES, PADDLE_CLASSES
 
-__all__ = ["CUSTOM", "Assumption", "Expected", "Knowledge", "LayerSpec", "ModelError", "describe", "layer_type"]
+__all__ = [
+    "CUSTOM",
+    "Assumption",
+    "Expected",
+    "Knowledge",
+    "LayerSpec",
+    "ModelError",
+    "describe",
+    "layer_type",
+]
 
 CUSTOM = "Custom"
 """The type of a layer whose tensors the port keeps as they are, under the same names."""
@@ -54,6 +63,8 @@ class Expected:
     shape: Shape | None = None
     buffer: bool = False
     dtype: str | None = None
+    optional: bool = False
+    """Not in the model's own state dict (a non-persistent buffer), and at home in it all the same."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ class Knowledge:
             framework,
             {path: kind for path, kind in layers.items() if kind is not None},
             {
-                name: Expected(tuple(entry["shape"]), entry["buffer"], entry["dtype"])
+                name: Expected(tuple(entry["shape"]), entry["buffer"], entry["dtype"], entry["optional"])
                 for name, entry in description["tensors"].items()
             },
             origin,

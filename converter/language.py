@@ -6,12 +6,14 @@
     weight_ih_l{k} -> weight_ih_l{k} = {k}.cell.weight_ih
     num_batches_tracked[] -> nothing
     nothing -> weight_ih_l{k}
+    parametrizations.weight.original -> weight_orig, with parametrizations.weight.0._u
 
 The left side is always Torch's. Every rule runs both ways: backwards, the operations are undone in
 reverse order. ``+`` separates several tensors, ``=`` further names of the same tensor on Paddle's
 side. ``{i}`` stands for a whole number, ``{name:word}`` for one component of a path and
-``{name:path}`` for one or more; both sides must use the same ones. The sizes in brackets are for
-the reader; their number is checked.
+``{name:path}`` for one or more; both sides must use the same ones. ``with`` names a tensor that has
+to be there in Torch for the rule to apply. The sizes in brackets are for the reader; their number is
+checked.
 """
 
 from __future__ import annotations
@@ -227,10 +229,24 @@ OPERATIONS: dict[str, Word] = {
         Word("keep", "nothing changes", (0, 0), _permute, _permute),
         Word("transpose", "swap the two axes", (0, 0), _transpose, _transpose),
         Word("permute 2 0 1", "reorder the axes", (1, 32), _permute, _inverted(_permute)),
-        Word("reshape 4x6 24", "from one shape to another, in C order", (2, 2), _reshape, _inverted(_reshape)),
-        Word("flatten", "to one axis; back to the shape that the model has in Torch", (0, 1), _flatten, _unflatten),
+        Word(
+            "reshape 4x6 24", "from one shape to another, in C order", (2, 2), _reshape, _inverted(_reshape)
+        ),
+        Word(
+            "flatten",
+            "to one axis; back to the shape that the model has in Torch",
+            (0, 1),
+            _flatten,
+            _unflatten,
+        ),
         Word("unsqueeze 0", "add an axis of size 1", (1, 1), _unsqueeze, _squeeze),
-        Word("split 0", "cut along an axis: equal parts, or of the sizes given (split 0 8 4 4)", (1, 99), _split, _join),
+        Word(
+            "split 0",
+            "cut along an axis: equal parts, or of the sizes given (split 0 8 4 4)",
+            (1, 99),
+            _split,
+            _join,
+        ),
         Word("concat 0", "join along an axis; sizes as for split", (1, 99), _join, _split),
         Word("cast float32 float16", "convert the numbers", (2, 2), _cast, _inverted(_cast)),
     )
@@ -249,6 +265,8 @@ class Rule:
     """Each as its words."""
     aliases: tuple[Name, ...] = ()
     """Further names of the one Paddle tensor."""
+    companion: Name | None = None
+    """A tensor without which, in Torch, the rule does not apply."""
 
     def side(self, framework: Framework) -> tuple[Name, ...]:
         """Return the names that the rule goes by in a framework's state dict."""
@@ -293,7 +311,8 @@ class Rule:
         left = " + ".join(map(str, self.torch)) or "nothing"
         right = " + ".join(map(str, self.paddle)) or "nothing"
         right += "".join(f" = {alias}" for alias in self.aliases)
-        return f"{left} -> {right}" + "".join(f", {' '.join(words)}" for words in self.operations)
+        words = [*self.operations, *([("with", str(self.companion))] if self.companion else [])]
+        return f"{left} -> {right}" + "".join(f", {' '.join(each)}" for each in words)
 
 
 def parse_rule(text: str) -> Rule:
@@ -313,21 +332,23 @@ def _parse(text: str) -> Rule:
     torch, paddle = (
         () if side.strip() == "nothing" else tuple(map(Name.parse, side.split("+"))) for side in (left, right)
     )
-    words = tuple(tuple(operation.split()) for operation in operations)
+    words = [tuple(operation.split()) for operation in operations]
+    companion = (
+        Name.parse(words.pop()[1]) if words and words[-1][:1] == ("with",) and len(words[-1]) == 2 else None
+    )
     for operation in words:
         if not operation or operation[0] not in OPERATIONS:
-            raise UsageError(
-                f"'{' '.join(operation)}' is no operation (there are {', '.join(OPERATIONS)})"
-            )
+            raise UsageError(f"'{' '.join(operation)}' is no operation (there are {', '.join(OPERATIONS)})")
         fewest, most = OPERATIONS[operation[0]].arguments
         if not fewest <= len(operation) - 1 <= most:
             raise UsageError(f"write {operation[0]} as in '{OPERATIONS[operation[0]].usage}'")
-    rule = Rule(torch, paddle, words, tuple(map(Name.parse, aliases)))
+    rule = Rule(torch, paddle, tuple(words), tuple(map(Name.parse, aliases)), companion)
     if rule.one_sided:
-        if words or aliases or not (torch or paddle):
+        if words or aliases or companion or not (torch or paddle):
             raise UsageError("with nothing on one side, there is nothing to do")
         return rule
-    if len({name.variables for name in (*torch, *paddle, *rule.aliases)}) != 1:
+    named = (*torch, *paddle, *rule.aliases, *([companion] if companion else []))
+    if len({name.variables for name in named}) != 1:
         raise UsageError("both sides must use the same variables, for it is to run both ways")
     if len(torch) > 1 and len(paddle) > 1:
         raise UsageError("one side must be a single tensor; write several rules")

@@ -56,13 +56,19 @@ def load_into(
         request = Request(knowledge, rules, allow_missing=anything, allow_unexpected=anything)
         plan = make_plan(opened.tensors, framework, request)
         arrays = {".".join(path): array for path, array in converted(plan)}
-        unexpected = [
-            info.name for step in plan.steps if step.reason == ALLOWED for info in step.sources
-        ]
-    optional = {name for name in knowledge.tensors if name.endswith("num_batches_tracked")}
+        unexpected = [info.name for step in plan.steps if step.reason == ALLOWED for info in step.sources]
+    optional = {
+        name
+        for name, expected in knowledge.tensors.items()
+        if expected.optional or name.endswith("num_batches_tracked")
+    }
     optional |= {name for names in knowledge.ties if arrays.keys() & names for name in names}
     missing = [name for name in knowledge.tensors if name not in arrays and name not in optional]
-    loaded = {name: arrays[name] for name in knowledge.tensors if name in arrays}
+    loaded = {
+        name: arrays[name]
+        for name, expected in knowledge.tensors.items()
+        if name in arrays and not expected.optional
+    }
     problems = [*_misfits(loaded, knowledge)]
     if strict:
         problems += [Problem(name, "is missing from the checkpoint") for name in missing]
@@ -81,7 +87,9 @@ def _misfits(arrays: dict[str, Array], knowledge: Knowledge) -> list[Problem]:
             arrays[name] = array = array.view(BFLOAT16)
         if array.shape != expected.shape:
             problems.append(
-                Problem(name, f"has the shape {list(array.shape)}, the model's is {list(expected.shape or ())}")
+                Problem(
+                    name, f"has the shape {list(array.shape)}, the model's is {list(expected.shape or ())}"
+                )
             )
         elif array.dtype.name != expected.dtype:
             problems.append(

@@ -152,7 +152,9 @@ class Concatenate:
 
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         first = shapes[0]
-        if tuple(shape[self.axis] if self.axis < len(shape) else None for shape in shapes) != self.sizes or any(
+        if tuple(
+            shape[self.axis] if self.axis < len(shape) else None for shape in shapes
+        ) != self.sizes or any(
             shape[: self.axis] + shape[self.axis + 1 :] != first[: self.axis] + first[self.axis + 1 :]
             for shape in shapes
         ):

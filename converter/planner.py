@@ -53,9 +53,7 @@ def make_plan(
     return _Planner(tensors, source, request).plan(scalars or {})
 
 
-def layer_types(
-    tensors: Mapping[str, TensorInfo], source: Framework, request: Request
-) -> dict[str, str]:
+def layer_types(tensors: Mapping[str, TensorInfo], source: Framework, request: Request) -> dict[str, str]:
     """Return the type of the layer that each tensor belongs to, by the tensor's name, where it is known."""
     planner = _Planner(tensors, source, request)
     found = {}
@@ -105,16 +103,13 @@ class _Planner:
         return self._types[path]
 
     def _find_type(self, path: str) -> str | None:
-        known = self.knowledge.layers
-        if self.knowledge.framework == self.source:
-            found = known.get(path)
-        else:
-            found = known.get(self.renamed(path))
-        if found is None:
-            torch_path = path if self.forward else self.renamed(path)
-            found = self.request.rules.type_of(torch_path)
+        there = self.renamed(path)
+        # The user's word counts before the model's.
+        found = self.request.rules.type_of(path if self.forward else there)
         if found is None:
             found = next((said.type for said in self.request.assumptions if said.covers(path)), None)
+        if found is None:
+            found = self.knowledge.layers.get(path if self.knowledge.framework == self.source else there)
         if found is None and path:
             parent, _, own = path.rpartition(".")
             for child in COMPOSITES.get(self.layer_type(parent) or "", ()):
@@ -199,27 +194,27 @@ class _Planner:
             return self._refused(name, failure)
         if custom is None:
             self.ambiguous = True
-            return self._refused(
-                name, f"{list(info.shape)}, nothing says what kind of layer it belongs to"
-            )
+            return self._refused(name, f"{list(info.shape)}, nothing says what kind of layer it belongs to")
         path, within, kind = custom
-        expected = self.knowledge.tensors.get(name if self.knowledge.framework == self.source else "")
+        target = f"{self.renamed(path)}.{within}".lstrip(".")
+        expected = self.knowledge.tensors.get(name if self.knowledge.framework == self.source else target)
         buffer = expected is not None and expected.buffer
         if kind != CUSTOM and len(info.shape) == 2 and not buffer:
             self.ambiguous = True
             return self._refused(
                 name,
-                f"{list(info.shape)}, a {kind} is no layer of either framework, and whether its port "
-                f"transposes is not known; if it keeps it as it is, say so: [types] {kind} = \"{CUSTOM}\" in a "
+                f"{list(info.shape)}, class {kind} is no layer of either framework, and whether its port "
+                f'transposes is not known; if it keeps it as it is, say so: [types] {kind} = "{CUSTOM}" in a '
                 "rules file",
             )
-        target = f"{self.renamed(path)}.{within}".lstrip(".")
         return Step((info,), (self._target(info, target, info.shape, info.dtype),), (), kind)
 
     def _without_unexpected(self, step: Step) -> Step:
         """Drop, or complain of, a step that writes what the target's model does not have."""
         strangers = [
-            info.name for info in step.targets if self.expected_targets and info.name not in self.expected_targets
+            info.name
+            for info in step.targets
+            if self.expected_targets and info.name not in self.expected_targets
         ]
         names = [*strangers, *(info.name for info in step.sources)]
         if not strangers:
@@ -275,14 +270,17 @@ class _Planner:
     def _renamed_prefix(self, path: str) -> str:
         return f"{self.renamed(path)}." if path else ""
 
-    def _apply(self, rule: Rule, values: Mapping[str, str], prefix: str, renamed: str, kind: str) -> Step | str:
+    def _apply(
+        self, rule: Rule, values: Mapping[str, str], prefix: str, renamed: str, kind: str
+    ) -> Step | str:
         """Apply a rule to the tensors that it names. Return the reason if it does not fit."""
         here = [prefix + name.fill(values) for name in (rule.torch if self.forward else rule.paddle)]
         aliases = [name.fill(values) for name in rule.aliases]
         same = [prefix + alias for alias in aliases if not self.forward and prefix + alias in self.tensors]
         if same:
             here = [name for name in here if name in self.tensors] + same
-        absent = [name for name in here if name not in self.tensors]
+        needed = [prefix + rule.companion.fill(values)] if rule.companion and self.forward else []
+        absent = [name for name in (*here, *needed) if name not in self.tensors]
         if absent:
             return f"it goes with '{absent[0]}', which is not there"
         sources = tuple(self.tensors[name] for name in here)
@@ -302,7 +300,9 @@ class _Planner:
                 shapes,
                 forward=self.forward,
                 torch_shape=self._torch_shape(here[0], there[0]),
-                sibling=lambda name: self.tensors[prefix + name].shape if prefix + name in self.tensors else None,
+                sibling=lambda name: (
+                    self.tensors[prefix + name].shape if prefix + name in self.tensors else None
+                ),
             )
             shapes = result_shapes(operations, [info.shape for info in sources])
             _check_dimensions(rule.paddle if self.forward else rule.torch, shapes, kind)
@@ -330,9 +330,7 @@ class _Planner:
         expected = self.knowledge.tensors.get(there)
         return None if expected is None else expected.shape
 
-    def _target(
-        self, info: TensorInfo, name: str, shape: Shape, dtype: np.dtype[np.generic]
-    ) -> TensorInfo:
+    def _target(self, info: TensorInfo, name: str, shape: Shape, dtype: np.dtype[np.generic]) -> TensorInfo:
         """Return the tensor to write: nested as its source is."""
         group = dotted(info.path[:-1])
         inside = bool(group) and name.startswith(f"{group}.")
@@ -387,11 +385,13 @@ class _Planner:
                     verb = "has" if on_source else "would have"
                     self.problems.append(
                         Problem(
-                            name, f"{verb} the shape {list(shapes[name])}, the model's is {list(expected.shape)}"
+                            name,
+                            f"{verb} the shape {list(shapes[name])}, the model's is {list(expected.shape)}",
                         )
                     )
-            elif not self._may_be_missing(name):
+            elif not expected.optional and not self._may_be_missing(name):
                 self.problems.append(Problem(name, f"is missing: the model has it in {model}"))
+
     def _may_be_missing(self, name: str) -> bool:
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.request.allow_missing):
             return True
@@ -407,7 +407,7 @@ class _Planner:
 
 _WAYS_OUT = (
     "What kind of layer a tensor belongs to is never guessed from its shape. Say it in one of three ways:",
-    "  --model module:callable (or file.py:callable)  the model itself, in Torch or in Paddle",
+    "  --model module:callable (or file.py:callable)  the model itself, in Torch or Paddle",
     "  --rules rules.toml                             a table of layer types, or rules for single tensors",
     "  --assume linear='fc*',embedding='emb'          a type for every layer whose path matches",
 )
@@ -421,5 +421,5 @@ def _check_dimensions(names: Sequence[Name], shapes: Sequence[Shape], kind: str)
     for name, shape in zip(names, shapes, strict=False):
         if name.dimensions is not None and len(shape) != name.dimensions:
             raise ValueError(
-                f"shape {list(shape)} cannot be a {kind}'s {name.text}, which has {name.dimensions} dimensions"
+                f"shape {list(shape)} cannot be a {kind}'s {name.text}: it has {name.dimensions} dimensions"
             )

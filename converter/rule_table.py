@@ -46,7 +46,8 @@ def _cells(rule: Rule) -> tuple[str, str, str]:
     left = " + ".join(f"`{name}`" for name in rule.torch) or "(nothing)"
     right = " + ".join(f"`{name}`" for name in rule.paddle) or "(nothing)"
     right += "".join(f" = `{alias}`" for alias in rule.aliases)
-    return left, right, ", ".join(" ".join(words) for words in rule.operations)
+    words = [" ".join(words) for words in rule.operations]
+    return left, right, ", ".join([*words, *([f"with `{rule.companion}`"] if rule.companion else [])])
 
 
 def _is_reparametrised(rule: Rule) -> bool:

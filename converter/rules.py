@@ -27,18 +27,19 @@ def _weights(torch: str, paddle: str, operation: str = "") -> tuple[Rule, ...]:
     swapped.) spectral_norm has the weight, and two vectors of its power iteration.
     """
     then = f", {operation}" if operation else ""
+    spectral = "parametrizations.weight.0"
     return _rules(
         f"weight[{torch}] -> weight[{paddle}]{then}",
-        "weight_g[...] -> weight_g[norms], flatten weight_v",
+        "weight_g[...] -> weight_g[...], flatten weight_v",
         f"weight_v[{torch}] -> weight_v[{paddle}]{then}",
-        "parametrizations.weight.original0[...] -> weight_g[norms], flatten weight_v",
+        "parametrizations.weight.original0[...] -> weight_g[...], flatten weight_v",
         f"parametrizations.weight.original1[{torch}] -> weight_v[{paddle}]{then}",
         f"weight_orig[{torch}] -> weight_orig[{paddle}]{then}",
         "weight_u[rows] -> weight_u[rows]",
         "weight_v[columns] -> weight_v[columns]",
-        f"parametrizations.weight.original[{torch}] -> weight_orig[{paddle}]{then}",
-        "parametrizations.weight.0._u[rows] -> weight_u[rows]",
-        "parametrizations.weight.0._v[columns] -> weight_v[columns]",
+        f"parametrizations.weight.original[{torch}] -> weight_orig[{paddle}]{then}, with {spectral}._u",
+        f"{spectral}._u[rows] -> weight_u[rows]",
+        f"{spectral}._v[columns] -> weight_v[columns]",
     )
 
 

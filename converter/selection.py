@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from converter.checkpoint import Checkpoint, KeyPath, Scalar, TensorInfo, dotted
+from converter.checkpoint import Checkpoint, KeyPath, TensorInfo, dotted
 from converter.errors import FormatError, UsageError
 
 __all__ = ["Group", "groups", "hints", "select"]
@@ -58,7 +58,9 @@ def groups(checkpoint: Checkpoint) -> list[Group]:
     return [Group(key, tuple(tensors)) for key, tensors in found.items()]
 
 
-def select(checkpoint: Checkpoint, key: str | None = None, prefix: str | None = None) -> tuple[Checkpoint, str]:
+def select(
+    checkpoint: Checkpoint, key: str | None = None, prefix: str | None = None
+) -> tuple[Checkpoint, str]:
     """Take the part under ``key`` (a dotted key path), and ``prefix`` off the names that start with it.
 
     Returns the part as a checkpoint, and a sentence that says what was left out. Raises `UsageError`

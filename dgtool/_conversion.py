@@ -50,7 +50,7 @@ CheckpointArgument = Annotated[
     Path,
     typer.Argument(
         metavar="SRC",
-        help="Checkpoint: .pth, .pt, .bin, .pdparams, .safetensors, an .index.json with its shards, or a folder.",
+        help="Checkpoint: .pth, .pt, .bin, .pdparams, .safetensors, .index.json, or a folder of one.",
     ),
 ]
 ModelOption = Annotated[
@@ -58,7 +58,7 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="MODULE:CALLABLE",
-        help="Build the model, in Torch or in Paddle, in a process of its own, and ask it; also FILE.py:CALLABLE.",
+        help="Ask the model, in Torch or Paddle, in a process of its own; or FILE.py:CALLABLE.",
         rich_help_panel=_KNOWLEDGE,
     ),
 ]
@@ -266,7 +266,9 @@ def print_plan(console: Console, plan: Plan, source: Source) -> None:
     order: dict[object, int] = {}
     for step in plan.steps:
         order.setdefault(alike(step), len(order))
-    rows = table(plan.source_framework, plan.target_framework, "layer", "operation", "shape", "dtype", "count")
+    rows = table(
+        plan.source_framework, plan.target_framework, "layer", "operation", "shape", "dtype", "count"
+    )
     for _, group in groupby(sorted(plan.steps, key=lambda step: order[alike(step)]), alike):
         steps = list(group)
         step = steps[0]
@@ -290,9 +292,7 @@ def print_plan(console: Console, plan: Plan, source: Source) -> None:
     for reason in dict.fromkeys(step.reason for step in plan.steps if not step.targets):
         dropped = [info.name for step in plan.steps if step.reason == reason for info in step.sources]
         leaves = sorted({name.rpartition(".")[2] for name in dropped})
-        console.print(
-            f"dropped: {len(dropped)} tensors ({', '.join(map(escape, leaves))}): {escape(reason)}"
-        )
+        console.print(f"dropped: {len(dropped)} tensors ({', '.join(map(escape, leaves))}): {escape(reason)}")
 
 
 def _numberless(name: str) -> str:

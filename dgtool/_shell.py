@@ -33,7 +33,7 @@ _UNITS |= {f"{letter}IB": 1024**n for n, letter in enumerate("KMGT", 1)}
 
 @contextmanager
 def errors_to_exit_codes(json_output: bool = False) -> Iterator[None]:
-    """Turn the packages' own errors into one message and an exit code; with ``json_output``, into JSON too."""
+    """Turn the packages' own errors into one message and an exit code; into JSON too with ``json_output``."""
     from converter import ConverterError
     from parity import ParityError
 

@@ -41,7 +41,9 @@ def convert(
     source: CheckpointArgument,
     target: Annotated[
         Path,
-        typer.Argument(metavar="DST", help="File to write; its suffix is its format. NAME.index.json: shards."),
+        typer.Argument(
+            metavar="DST", help="File to write; its suffix is its format. NAME.index.json: shards."
+        ),
     ],
     model: ModelOption = None,
     model_python: ModelPythonOption = None,
@@ -106,7 +108,7 @@ def convert(
 
     - `dgtool convert weights/discogan.pth generator.pdparams --key generator_A --model DG_paddle.model:Generator --dry-run`
 
-    """
+    """  # noqa: E501
     with errors_to_exit_codes(json_output):
         from converter import check_target
         from converter import convert as run
@@ -145,13 +147,18 @@ def convert(
                     progress=progress,
                 )
         if json_output:
-            outcome = {"target": str(target), "written": done is not None, "verified": done is not None and verified}
+            outcome = {
+                "target": str(target),
+                "written": done is not None,
+                "verified": done is not None and verified,
+            }
             print_json({**plan_as_json(plan, opened), **outcome, **(_done_as_json(done) if done else {})})
             return
         print_plan(console, plan, opened)
         if done is None:
             console.print(
-                f"dry run: {len(plan.targets)} tensors of {source} would be written; nothing was", markup=False
+                f"dry run: {len(plan.targets)} tensors of {source} would be written; nothing was",
+                markup=False,
             )
         else:
             _print_done(console, done, target, verified)
@@ -162,7 +169,8 @@ def _done_as_json(done: Conversion) -> dict[str, Any]:
         "files": [str(path) for path in done.files],
         "reused_shards": done.reused,
         "casts": {
-            name: {"overflowed": lost.overflowed, "vanished": lost.vanished} for name, lost in done.casts.items()
+            name: {"overflowed": lost.overflowed, "vanished": lost.vanished}
+            for name, lost in done.casts.items()
         },
     }
 

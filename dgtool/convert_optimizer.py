@@ -33,9 +33,7 @@ _OPTIMIZER = "Which optimizer"
 
 
 def convert_optimizer(
-    source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="Checkpoint with the state of an optimizer.")
-    ],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Checkpoint with the state of an optimizer.")],
     target: Annotated[Path, typer.Argument(metavar="DST", help="File to write: .pdopt or .pth.")],
     weights: Annotated[
         Path, typer.Option("--weights", metavar="CKPT", help="The weights that it trains; may be SRC itself.")
@@ -110,7 +108,7 @@ def convert_optimizer(
     Examples:
     - `dgtool convert-optimizer train.pth model.pdopt --key optimizer_state --weights train.pth --weights-key model_state --strip-prefix module. --model examples.resume.torch_model:Classifier --rules examples/resume/rules.toml`
 
-    """
+    """  # noqa: E501
     with errors_to_exit_codes(json_output):
         from converter import check_target, open_checkpoint, select, write
         from converter.optimizer import groups_in, optimizer_plan

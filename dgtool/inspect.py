@@ -14,7 +14,7 @@ from dgtool._shell import errors_to_exit_codes, output_console, print_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter import Checkpoint, Knowledge, TensorInfo
+    from converter import Checkpoint, Knowledge
 
 __all__ = ["inspect"]
 
@@ -71,7 +71,12 @@ def _as_json(chosen: Checkpoint, knowledge: Knowledge | None) -> dict[str, Any]:
         "framework": chosen.framework,
         "metadata": dict(chosen.metadata),
         "groups": [
-            {"key": ".".join(group.key), "tensors": len(group.tensors), "kind": group.kind, "prefix": group.prefix}
+            {
+                "key": ".".join(group.key),
+                "tensors": len(group.tensors),
+                "kind": group.kind,
+                "prefix": group.prefix,
+            }
             for group in groups(chosen)
         ],
         "tensors": [
@@ -91,6 +96,8 @@ def _as_json(chosen: Checkpoint, knowledge: Knowledge | None) -> dict[str, Any]:
 def _print(
     console: Console, chosen: Checkpoint, knowledge: Knowledge | None, every: bool, notes: list[str]
 ) -> None:
+    from itertools import chain
+
     from rich.filesize import decimal
     from rich.markup import escape
 
@@ -102,23 +109,23 @@ def _print(
     columns = ("tensor", "dtype", "shape", "count", *(["layer"] if knowledge else []))
     for group in groups(chosen):
         size = decimal(sum(info.nbytes for info in group.tensors))
-        title = f"{escape('.'.join(group.key)) or 'tensors'}: {group.kind}, {len(group.tensors)} tensors, {size}"
+        title = (
+            f"{escape('.'.join(group.key)) or 'tensors'}: {group.kind}, {len(group.tensors)} tensors, {size}"
+        )
         console.print(f"[bold]{title}[/]")
         rows = table(*columns)
-        alike: dict[tuple[Any, ...], list[TensorInfo]] = {}
+        alike: dict[tuple[Any, ...], list[str]] = {}
         for info in group.tensors:
-            alike.setdefault((info.dtype.name, info.shape, types.get(info.name, "?")), []).append(info)
+            alike.setdefault((info.dtype.name, info.shape, types.get(info.name, "?")), []).append(info.name)
         listed = [
-            (one.names[0], one, len(one.names), described)
-            for described, infos in alike.items()
-            for one in (
-                fold(info.name for info in infos) if not every else [f for i in infos for f in fold([i.name])]
-            )
+            (one, described)
+            for described, names in alike.items()
+            for one in (chain.from_iterable(fold([name]) for name in names) if every else fold(names))
         ]
         order = {info.name: number for number, info in enumerate(group.tensors)}
-        for _, name, count, (dtype, shape, kind) in sorted(listed, key=lambda row: order[row[0]]):
-            shaped = "x".join(map(str, shape)) or "scalar"
-            rows.add_row(escape(name), dtype, shaped, str(count), *([escape(kind)] if knowledge else []))
+        for one, (dtype, shape, kind) in sorted(listed, key=lambda row: order[row[0].names[0]]):
+            count, shaped = str(len(one.names)), "x".join(map(str, shape)) or "scalar"
+            rows.add_row(escape(one), dtype, shaped, count, *([escape(kind)] if knowledge else []))
         show(console, rows)
     for path, value in chosen.scalars.items():
         text = repr(value)

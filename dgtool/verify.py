@@ -32,7 +32,8 @@ __all__ = ["verify"]
 def verify(
     source: CheckpointArgument,
     target: Annotated[
-        Path, typer.Argument(metavar="DST", help="Checkpoint that is said to hold SRC, converted by any means.")
+        Path,
+        typer.Argument(metavar="DST", help="Checkpoint that is said to hold SRC, converted by any means."),
     ],
     model: ModelOption = None,
     model_python: ModelPythonOption = None,

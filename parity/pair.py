@@ -20,7 +20,17 @@ import numpy.typing as npt
 from converter import LayerSpec
 from parity.errors import UsageError
 
-__all__ = ["Array", "Framework", "Implementation", "Observer", "Pair", "Side", "load_pair", "registered_names", "resolve"]
+__all__ = [
+    "Array",
+    "Framework",
+    "Implementation",
+    "Observer",
+    "Pair",
+    "Side",
+    "load_pair",
+    "registered_names",
+    "resolve",
+]
 
 Array = npt.NDArray[Any]
 Framework = Literal["torch", "paddle"]

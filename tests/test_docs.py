@@ -11,55 +11,79 @@ import numpy as np
 import pytest
 
 from converter.formats import torch
+from converter.rule_table import markdown
 from dgtool.check_bp import check_bp
 from dgtool.compare import compare
 from dgtool.convert import convert
+from dgtool.convert_optimizer import convert_optimizer
 from dgtool.grad_diff import grad_diff
 from dgtool.init_weights import init_weights
+from dgtool.inspect import inspect
+from dgtool.verify import verify
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
-    path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    path.relative_to(ROOT).as_posix()
+    for path in [ROOT / "README.md", ROOT / "examples" / "README.md", *(ROOT / "docs").glob("*.md")]
 )
+COPIED = ("DG_torch", "DG_paddle", "examples")
+"""What the documents' commands find in the folder where they are run."""
 
 
 def shown_commands(document: str) -> list[str]:
+    """Return the commands of a document; one may go on in the next line, after a backslash."""
     text = (ROOT / document).read_text()
     blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
     return [
-        line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")
+        found[1] for block in blocks for found in re.finditer(r"^\$ ((?:.*\\\n)*.*)$", block, re.MULTILINE)
     ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if shown_commands(name)])
 def test_every_command_shown_runs(document, tmp_path):
-    for name in ("DG_torch", "DG_paddle"):
+    """Each from the folder where the document's reader is, in one shell, for some set variables."""
+    for name in COPIED:
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "weights").mkdir()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for command in shown_commands(document):
-        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
-        finished = subprocess.run(
-            command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert finished.returncode == 0, f"{command}\n{finished.stdout}{finished.stderr}"
+    lines = [
+        f"cd '{tmp_path}' && {{ {command}\n}} || {{ echo FAILED: '{number}'; exit 1; }}"
+        for number, command in enumerate(shown_commands(document))
+    ]
+    finished = subprocess.run(
+        ["bash", "-c", "\n".join(lines)],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-4000:]
+
+
+def test_the_table_of_rules_is_the_codes():
+    document = (ROOT / "docs" / "converting.md").read_text()
+    assert document.endswith(f"<!-- rules -->\n\n{markdown()}\n")
 
 
 @pytest.mark.slow
 def test_every_example_of_help_runs(tmp_path):
     """In the order of a newcomer: weights, conversion, check, gradients, comparison."""
+    for name in COPIED:
+        shutil.copytree(ROOT / name, tmp_path / name)
     with (tmp_path / "mlp.pth").open("wb") as file:
         torch.write(file, "torch", [(("fc1.weight",), np.eye(2)), (("emb.weight",), np.eye(2))])
-    commands = [init_weights, convert, check_bp, grad_diff, compare]
-    examples = [line for command in commands for line in re.findall(r"- `(dgtool .*)`", command.__doc__)]
-    assert len(examples) >= 2 * len(commands)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path}
+    train = [sys.executable, "-m", "examples.resume.torch_model", "train.pth"]
+    subprocess.run(train, cwd=tmp_path, env=environment, check=True)
+    commands = [init_weights, inspect, convert, convert_optimizer, verify, check_bp, grad_diff, compare]
+    examples = [line for command in commands for line in re.findall(r"- `(dgtool .*)`", command.__doc__)]
+    assert len(examples) >= 2 * len(commands) - 1
     for example in examples:
         for log in re.findall(r"\S+\.npy", example):
             (tmp_path / log).parent.mkdir(exist_ok=True)
             shutil.copy(tmp_path / "dgtool-run" / Path(log).name, tmp_path / log)
-        environment = {**os.environ, "PATH": path}
         finished = subprocess.run(
             example, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
         )

@@ -11,7 +11,16 @@ import pytest
 from parity import Result, reprod
 from weights.files import write_weights
 
-COMMANDS = ["init-weights", "inspect", "convert", "convert-optimizer", "verify", "check-bp", "grad-diff", "compare"]
+COMMANDS = [
+    "init-weights",
+    "inspect",
+    "convert",
+    "convert-optimizer",
+    "verify",
+    "check-bp",
+    "grad-diff",
+    "compare",
+]
 SMALL = ("--width", 4, "--iters", 2)
 
 

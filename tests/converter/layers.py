@@ -5,7 +5,7 @@ No shape can hint at what a tensor is, so only the rules can. Needs no framework
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 # Words for expressions below.
 SEQUENCE, IMAGE, VOLUME = (3, 5, 4), (2, 4, 6, 6), (2, 4, 4, 4, 4)
@@ -32,6 +32,8 @@ class Case:
     """Types by path within, unless the case is one layer of the first class named."""
     absent: str = r"(?!)"
     """Which of Paddle's names (a regular expression) the rules leave out."""
+    bound: float = 1e-12
+    """On the differences of output and of input gradient."""
     needs_model: bool = False
     """Only Torch's model tells what the tensors were before: the names or the shapes are not in Paddle's."""
 
@@ -148,19 +150,19 @@ CASES: dict[str, Case] = {
         needs_model=True,
     ),
     "encoder_layer": Case(
-        "nn.TransformerEncoderLayer(4, 2, 4, batch_first=True)",
-        "nn.TransformerEncoderLayer(4, 2, 4)",
+        "nn.TransformerEncoderLayer(4, 2, 4, activation='gelu', batch_first=True)",
+        "nn.TransformerEncoderLayer(4, 2, 4, activation='gelu')",
         SEQUENCE,
     ),
     "decoder_layer": Case(
-        "nn.TransformerDecoderLayer(4, 2, 4, batch_first=True)",
-        "nn.TransformerDecoderLayer(4, 2, 4)",
+        "nn.TransformerDecoderLayer(4, 2, 4, activation='gelu', batch_first=True)",
+        "nn.TransformerDecoderLayer(4, 2, 4, activation='gelu')",
         SEQUENCE,
         BOTH,
     ),
     "encoder": Case(
-        "nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 4, batch_first=True), 2, nn.LayerNorm(4))",
-        "nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 4), 2, nn.LayerNorm(4))",
+        "nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 4, activation='gelu', batch_first=True), 2, nn.LayerNorm(4))",
+        "nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 4, activation='gelu'), 2, nn.LayerNorm(4))",
         SEQUENCE,
         layers={
             **dict.fromkeys(("layers.0", "layers.1"), "TransformerEncoderLayer"),
@@ -168,8 +170,8 @@ CASES: dict[str, Case] = {
         },
     ),
     "decoder": Case(
-        "nn.TransformerDecoder(nn.TransformerDecoderLayer(4, 2, 4, batch_first=True), 2, nn.LayerNorm(4))",
-        "nn.TransformerDecoder(nn.TransformerDecoderLayer(4, 2, 4), 2, nn.LayerNorm(4))",
+        "nn.TransformerDecoder(nn.TransformerDecoderLayer(4, 2, 4, activation='gelu', batch_first=True), 2, nn.LayerNorm(4))",
+        "nn.TransformerDecoder(nn.TransformerDecoderLayer(4, 2, 4, activation='gelu'), 2, nn.LayerNorm(4))",
         SEQUENCE,
         BOTH,
         layers={
@@ -178,8 +180,8 @@ CASES: dict[str, Case] = {
         },
     ),
     "transformer": Case(
-        "nn.Transformer(4, 2, 1, 1, 4, batch_first=True)",
-        "nn.Transformer(4, 2, 1, 1, 4)",
+        "nn.Transformer(4, 2, 1, 1, 4, activation='gelu', batch_first=True)",
+        "nn.Transformer(4, 2, 1, 1, 4, activation='gelu')",
         SEQUENCE,
         BOTH,
         layers={
@@ -206,29 +208,19 @@ def _normed() -> Iterator[tuple[str, Case]]:
     """Yield each layer that has a weight to normalise, with every way that Torch has to do it."""
     for name in ("linear", "conv1d", "conv2d", "conv3d", "deconv1d", "deconv2d", "deconv3d"):
         plain = CASES[name]
-        # Paddle's dim is an axis of its own weight, which has a Linear's other way round.
+        # Paddle's dim is an axis of its own weight, and a Linear's axes are the other way round.
         dim = ", dim=1" if name == "linear" else ""
-        weight, spectral = f"utils.weight_norm({plain.paddle}{dim})", f"utils.spectral_norm({plain.paddle})"
-        types = {"": plain.types[""]}
-        yield (
-            f"weight_norm_{name}",
-            Case(f"utils.weight_norm({plain.torch})", weight, plain.shape, layers=types),
-        )
-        yield (
-            f"spectral_norm_{name}",
-            Case(f"utils.spectral_norm({plain.torch})", spectral, plain.shape, layers=types),
-        )
-        for kind, paddle in (("weight", weight), ("spectral", spectral)):
-            torch = f"parametrizations.{kind}_norm({plain.torch})"
-            yield f"{kind}_normed_{name}", Case(torch, paddle, plain.shape, layers=types, needs_model=True)
+        for kind, more in (("weight", dim), ("spectral", "")):
+            paddle = f"utils.{kind}_norm({plain.paddle}{more})"
+            for package, old in (("utils", True), ("parametrizations", False)):
+                case = Case(f"{package}.{kind}_norm({plain.torch})", paddle, plain.shape, layers=plain.types)
+                yield f"{kind}_norm{'' if old else 'ed'}_{name}", replace(case, needs_model=not old)
     for name, dim in (("linear", None), ("deconv2d", 1)):
-        torch, paddle = (
-            f"utils.weight_norm({built}, dim={dim})" for built in (CASES[name].torch, CASES[name].paddle)
-        )
-        yield (
-            f"weight_norm_{name}_{dim}",
-            Case(torch, paddle, CASES[name].shape, layers=CASES[name].types, needs_model=dim is not None),
-        )
+        plain = CASES[name]
+        torch, paddle = (f"utils.weight_norm({built}, dim={dim})" for built in (plain.torch, plain.paddle))
+        case = Case(torch, paddle, plain.shape, layers=plain.types, needs_model=dim is not None)
+        # Without a dim, Paddle divides by the norm + 1e-12 (python/paddle/nn/utils/weight_norm_hook.py).
+        yield f"weight_norm_{name}_{dim}", replace(case, bound=1e-12 if dim else 1e-11)
 
 
 CASES |= dict(_normed())

@@ -133,12 +133,16 @@ def test_a_file_that_does_not_say_whose_names_it_has_needs_to_be_told(tmp_path):
     assumed = Assumption.parse_all(["linear=fc"])
     with pytest.raises(UsageError, match="add --from torch or --from paddle"):
         convert(tmp_path / "a.safetensors", tmp_path / "a.pdparams", assumptions=assumed)
-    convert(tmp_path / "a.safetensors", tmp_path / "a.pdparams", assumptions=assumed, source_framework="torch")
+    convert(
+        tmp_path / "a.safetensors", tmp_path / "a.pdparams", assumptions=assumed, source_framework="torch"
+    )
 
 
 def test_a_tensor_of_an_unknown_layer_is_named_and_nothing_written(folder, tmp_path):
     known = {path: spec for path, spec in LAYERS.items() if path != "generator_A.main.12"}
-    with pytest.raises(PlanError, match=r"nothing says what kind of layer(?s:.*)'generator_A\.main\.12\.weight'"):
+    with pytest.raises(
+        PlanError, match=r"nothing says what kind of layer(?s:.*)'generator_A\.main\.12\.weight'"
+    ):
         convert(folder / "discogan.pth", tmp_path / "d.pdparams", known)
     assert os.listdir(tmp_path) == []
 
@@ -236,6 +240,4 @@ def test_a_wrong_word_for_a_layer_is_noticed_by_its_dimensions(tmp_path):
     with (tmp_path / "a.pth").open("wb") as file:
         torch.write(file, "torch", [(("conv.weight",), np.zeros((2, 2, 3, 3))), (("fc.weight",), np.eye(2))])
     with pytest.raises(PlanError, match=r"'fc\.weight': shape \[2, 2\] cannot be a Conv2d's weight"):
-        convert(
-            tmp_path / "a.pth", tmp_path / "a.pdparams", assumptions=Assumption.parse_all(["conv2d=*"])
-        )
+        convert(tmp_path / "a.pth", tmp_path / "a.pdparams", assumptions=Assumption.parse_all(["conv2d=*"]))

@@ -93,7 +93,10 @@ def test_a_model_that_cannot_be_built_is_an_error_with_its_reason(attribute, mes
 
 
 def test_a_target_that_names_nothing_is_an_error(tmp_path):
-    for target, message in {"model": "is not of the form", f"{tmp_path}/x.py:a": "no such Python file"}.items():
+    for target, message in {
+        "model": "is not of the form",
+        f"{tmp_path}/x.py:a": "no such Python file",
+    }.items():
         with pytest.raises(ModelError, match=message):
             describe(target)
     with pytest.raises(ModelError, match="No module named 'absent_module'"):
@@ -109,7 +112,7 @@ def test_a_class_of_the_users_with_a_layers_name_is_not_taken_for_it():
     described = {
         "framework": "torch",
         "modules": {"a": ["mine.Linear", "torch.nn.modules.module.Module"]},
-        "tensors": {"a.weight": {"shape": [2, 2], "buffer": False, "dtype": "float32"}},
+        "tensors": {"a.weight": {"shape": [2, 2], "buffer": False, "dtype": "float32", "optional": False}},
         "ties": [],
         "parameters": [],
         "parameter_names": {},

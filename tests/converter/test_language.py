@@ -52,6 +52,8 @@ def test_names_match_whole_components_only(template, name, values):
         ("a -> b, permute", "write permute as in 'permute 2 0 1'"),
         ("a -> nothing, transpose", "there is nothing to do"),
         ("nothing -> nothing", "there is nothing to do"),
+        ("a -> b, with", "'with' is no operation"),
+        ("a -> b, with c.{i}", "both sides must use the same variables"),
         (" -> b", "'' is no tensor name"),
         ("a b -> c", "'a b' is no tensor name"),
         ("a{ -> c", "'a{' is no tensor name"),
@@ -114,7 +116,9 @@ ROUND_TRIPS = [
 def test_every_operation_runs_both_ways(text, shapes):
     """What the operations say of shapes is what they do, and undoing them gives the same bits."""
     rule = parse_rule(text)
-    arrays = [np.asarray(np.random.RandomState(n).randn(*shape), np.float32) for n, shape in enumerate(shapes)]
+    arrays = [
+        np.asarray(np.random.RandomState(n).randn(*shape), np.float32) for n, shape in enumerate(shapes)
+    ]
     operations = rule.bind(shapes, forward=True)
     results = apply(operations, arrays)
     assert [result.shape for result in results] == result_shapes(operations, shapes)

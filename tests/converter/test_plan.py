@@ -85,7 +85,7 @@ def test_numbered_names_are_folded_and_every_problem_is_in_one_report():
     ("tensors", "request_", "message"),
     [
         (infos(fc__weight=(4, 4, 1)), of_types(fc="Linear"), "[4, 4, 1] cannot be a Linear's weight"),
-        (infos(odd__weight=(4, 4)), of_types(odd="Odd"), "a Odd is no layer of either framework"),
+        (infos(odd__weight=(4, 4)), of_types(odd="Odd"), "class Odd is no layer of either framework"),
         (
             infos(fc__weight=(4, 4)),
             Request(Knowledge.of_layers({"fc": LayerSpec("Linear", ("weight", "bias"))})),
@@ -204,14 +204,18 @@ def test_a_file_may_leave_out_the_second_name_of_a_tied_tensor():
 
 def test_tensors_of_classes_that_no_framework_has():
     """Kept if one cannot tell a Linear's layout from another's: not with two dimensions."""
-    expected = {"m.scale": Expected((3,)), "m.table": Expected((3, 3), buffer=True), "m.cls": Expected((1, 1, 3))}
+    expected = {
+        "m.scale": Expected((3,)),
+        "m.table": Expected((3, 3), buffer=True),
+        "m.cls": Expected((1, 1, 3)),
+    }
     known = Knowledge("torch", {"m": "Mine"}, expected)
     tensors = infos(m__scale=(3,), m__table=(3, 3), m__cls=(1, 1, 3))
     assert len(make_plan(tensors, "torch", Request(known)).targets) == 3
     known = Knowledge("torch", {"m": "Mine"}, {**expected, "m.weight": Expected((3, 3))})
     tensors |= infos(m__weight=(3, 3))
     message = str(refused(tensors, Request(known)))
-    assert "'m.weight': [3, 3], a Mine is no layer of either framework" in message
+    assert "'m.weight': [3, 3], class Mine is no layer of either framework" in message
     assert '[types] Mine = "Custom"' in message
     for kind, operation in (("Custom", "keep"), ("Linear", "transpose")):
         rules = RuleFile.parse({"types": {"Mine": kind}})
@@ -247,7 +251,9 @@ def test_the_users_rules_come_first_and_run_both_ways():
 def test_a_rule_that_does_not_fit_is_named_with_the_tensor():
     rules = RuleFile.parse({"rules": ["a + b -> c, concat 0", "x -> y, transpose"]})
     message = str(refused(infos(a=(2,), x=(2, 2, 2)), Request(rules=rules)))
-    assert "'a': the rule 'a + b -> c, concat 0' does not fit: it goes with 'b', which is not there" in message
+    assert (
+        "'a': the rule 'a + b -> c, concat 0' does not fit: it goes with 'b', which is not there" in message
+    )
     assert "'x': the rule 'x -> y, transpose' does not fit: transpose takes two dimensions" in message
 
 

@@ -19,7 +19,10 @@ SHAPES = {
     "bn": ("BatchNorm2d", {"weight": (4,), "bias": (4,), "running_mean": (4,), "running_var": (4,)}),
     "norm": ("InstanceNorm2d", {"weight": (4,), "bias": (4,)}),
     "act": ("PReLU", {"weight": (4,)}),
-    "rnn": ("LSTM", {"weight_ih_l0": (16, 4), "weight_hh_l0": (16, 4), "bias_ih_l0": (16,), "bias_hh_l0": (16,)}),
+    "rnn": (
+        "LSTM",
+        {"weight_ih_l0": (16, 4), "weight_hh_l0": (16, 4), "bias_ih_l0": (16,), "bias_hh_l0": (16,)},
+    ),
     "attn": ("MultiheadAttention", {"in_proj_weight": (12, 4), "in_proj_bias": (12,)}),
     "attn.out_proj": ("Linear", {"weight": (4, 4), "bias": (4,)}),
 }
@@ -87,12 +90,21 @@ def memory_order(array):
 
 
 MISTAKES = {
-    "a square Linear left untransposed": (change("fc.weight", np.transpose), "'gen_A.fc.weight' does not hold"),
+    "a square Linear left untransposed": (
+        change("fc.weight", np.transpose),
+        "'gen_A.fc.weight' does not hold",
+    ),
     "an Embedding transposed": (change("emb.weight", np.transpose), "'gen_A.emb.weight' does not hold"),
-    "a transposed view saved in memory order": (change("fc.weight", memory_order), "'gen_A.fc.weight' does not"),
+    "a transposed view saved in memory order": (
+        change("fc.weight", memory_order),
+        "'gen_A.fc.weight' does not",
+    ),
     "BatchNorm statistics swapped": (swap("bn._mean", "bn._variance"), "'gen_A.bn._mean' does not hold"),
     "BatchNorm weight and bias swapped": (swap("bn.weight", "bn.bias"), "'gen_A.bn.weight' does not hold"),
-    "BatchNorm names left as they were": (rename("bn._mean", "bn.running_mean"), "'gen_A.bn._mean' is not in"),
+    "BatchNorm names left as they were": (
+        rename("bn._mean", "bn.running_mean"),
+        "'gen_A.bn._mean' is not in",
+    ),
     "a bias lost": (lambda state: state.pop("conv.bias"), "'gen_A.conv.bias' is not in the file"),
     "gates in another order": (gates, "'gen_A.rnn.weight_ih_l0'"),
     "in_proj not split": (unsplit, "'gen_A.attn.k_proj.weight'"),
@@ -100,7 +112,10 @@ MISTAKES = {
         rename("attn.q_proj.weight", "attn.in_proj_weight"),
         "'gen_A.attn.q_proj.weight' is not in the file",
     ),
-    "queries and keys swapped": (swap("attn.q_proj.weight", "attn.k_proj.weight"), "'gen_A.attn.q_proj.weight'"),
+    "queries and keys swapped": (
+        swap("attn.q_proj.weight", "attn.k_proj.weight"),
+        "'gen_A.attn.q_proj.weight'",
+    ),
     "the output projection left untransposed": (
         change("attn.out_proj.weight", np.transpose),
         "'gen_A.attn.out_proj.weight' does not hold",

@@ -46,7 +46,7 @@ with torch.no_grad():
         if key.endswith("running_var"):
             value.copy_(torch.rand_like(value) + 0.5)
         elif value.is_floating_point() and not key.endswith(("_u", "_v")) or "weight_norm" in key:
-            value.copy_(torch.randn_like(value))
+            value.copy_(torch.randn_like(value) / 2)
 for module in model.modules():
     if isinstance(module, (nn.modules.batchnorm._NormBase, nn.LayerNorm)):
         module.eps = float(np.float32(module.eps))  # Paddle keeps these in float32
@@ -218,7 +218,7 @@ def test_paddle_takes_every_tensor_and_misses_none_but_the_wrong_names(report):
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_converted_layer_computes_the_same(case, report):
-    assert all(error <= 1e-12 for error in report["errors"][case])
+    assert all(error <= CASES[case].bound for error in report["errors"][case])
 
 
 def test_every_tensor_of_every_case_matters(report, folder):

@@ -36,7 +36,7 @@ def test_what_only_torch_has_is_expected_when_torch_is_the_port():
 
 def test_a_layer_without_a_rule_is_an_error_that_names_it():
     reference = network("torch", {"odd": "Odd"}, odd__weight=(2, 2))
-    with pytest.raises(ComparisonError, match="a Odd is no layer of either framework"):
+    with pytest.raises(ComparisonError, match="class Odd is no layer of either framework"):
         align("net", reference, network("paddle", {}))
 
 

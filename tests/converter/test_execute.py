@@ -1,0 +1,492 @@
+"""Execution: the bytes that numpy alone would give, whoever does the work; whole files or none."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from converter import (
+    FormatError,
+    Plan,
+    Step,
+    TensorInfo,
+    UsageError,
+    VerifyError,
+    _copy,
+    execute,
+    open_checkpoint,
+    provenance,
+)
+from converter.checkpoint import BFLOAT16
+from converter.execute import divide, write
+from converter.operations import (
+    Cast,
+    Concatenate,
+    Permute,
+    RepeatDiffersError,
+    Repeated,
+    Reshape,
+    Same,
+    Split,
+    apply,
+    same_bits,
+)
+from tests.converter import plans
+from tests.converter.samples import opened
+
+SUFFIXES = ["safetensors", "pdparams", "pth"]
+
+
+@pytest.fixture
+def source(tmp_path):
+    return plans.write_source(tmp_path / "source.pth", plans.arrays())
+
+
+@pytest.fixture
+def plan(source):
+    return plans.everything(source)
+
+
+@pytest.fixture
+def out(tmp_path):
+    """A folder for results only."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+def assert_as_numpy(plan, file, source_arrays):
+    checkpoint = opened(file)
+    expected = plans.expected(plan, source_arrays)
+    assert checkpoint.tensors.keys() == expected.keys()
+    for name, array in expected.items():
+        assert same_bits(checkpoint.read(name), array), name
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("kind", ["file", "shards"])
+def test_holds_what_numpy_makes(source, plan, out, suffix, kind):
+    target = out / (f"m.{suffix}" if kind == "file" else f"m.{suffix}.index.json")
+    plan = Plan("torch", "torch" if suffix == "pth" else "paddle", plan.steps)
+    written = write(source, plan, target, shards=4 if kind == "shards" else None)
+    assert_as_numpy(plan, target, plans.arrays())
+    assert len(written.files) == (1 if kind == "file" else 5)
+    assert names(out) == sorted(file.name for file in written.files)
+    assert not written.reused
+
+
+DTYPES = ["float32", "float64", "float16", BFLOAT16, "int64", "uint8", "bool", "complex64"]
+SHAPES = st.lists(st.integers(0, 40), min_size=0, max_size=4).map(tuple)
+
+
+@st.composite
+def cases(draw):
+    """Source arrays, and operations that fit them."""
+    dtype, shape = np.dtype(draw(st.sampled_from(DTYPES))), draw(SHAPES)
+    seed = np.random.default_rng(draw(st.integers(0, 100)))
+    count = draw(st.integers(1, 3))
+
+    def array(shape):
+        # Any bits, NaNs included; a bool has two.
+        size = math.prod(shape)
+        if dtype == np.bool_:
+            return seed.integers(0, 2, shape).astype(bool)
+        return np.frombuffer(seed.bytes(size * dtype.itemsize), dtype).reshape(shape)
+
+    axis = draw(st.integers(0, max(0, len(shape) - 1)))
+    options = ["keep", "permute", "reshape", "repeat"] + (["split", "join"] if shape else [])
+    kind = draw(st.sampled_from(options))
+    order = tuple(draw(st.permutations(range(len(shape)))))
+    if kind == "join":
+        sizes = tuple(draw(st.integers(0, 9)) for _ in range(count))
+        parts = [array((*shape[:axis], size, *shape[axis + 1 :])) for size in sizes]
+        return parts, [Concatenate(axis, sizes), Permute(order)] if draw(st.booleans()) else [
+            Concatenate(axis, sizes)
+        ]
+    operations = {
+        "keep": [],
+        "permute": [Permute(order)],
+        "reshape": [Permute(order), Reshape(tuple(shape[i] for i in order), (math.prod(shape),))],
+        "repeat": [Permute(order), Repeated(count)],
+        "split": [],
+    }[kind]
+    if kind == "split":
+        first = draw(st.integers(0, shape[axis]))
+        operations = [Split(axis, (first, shape[axis] - first)), Permute(order)]
+    if dtype == np.float32 and draw(st.booleans()):
+        operations = [*operations, Cast(dtype, np.dtype(draw(st.sampled_from(["float64", "float16"]))))]
+    return [array(shape)], operations
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # signalling NaNs, in numpy's own cast
+@given(cases(), st.sampled_from(["safetensors", "pth"]))
+def test_any_operations_on_any_tensor(tmp_path_factory, case, suffix):
+    arrays, operations = case
+    folder = tmp_path_factory.mktemp("case")
+    source = plans.write_source(folder / "source.pth", {f"s{i}": array for i, array in enumerate(arrays)})
+    count = len(apply(operations, arrays))
+    step = plans.step(source, list(source.tensors), operations, *(f"t{i}" for i in range(count)))
+    plan = Plan("torch", "torch", (step,))
+    write(source, plan, folder / f"target.{suffix}")
+    assert_as_numpy(plan, folder / f"target.{suffix}", {f"s{i}": array for i, array in enumerate(arrays)})
+
+
+@pytest.mark.parametrize("shape", [(3000, 700), (2, 1100, 1030), (1, 3_000_000), (3_000_000, 1), (513, 4096)])
+def test_blocks_of_transposed_tensors(shape):
+    array = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
+    view = array.T
+    copied = np.concatenate([block.reshape(-1).copy() for block in _copy.blocks(view)])
+    assert np.array_equal(copied, view.reshape(-1))
+
+
+def test_same_bytes_whoever_works(source, plan, out):
+    results = {}
+    for label, options in {
+        "threads": {},
+        "two processes": {"workers": 2},
+        "four processes": {"workers": 4},
+    }.items():
+        for target in (f"{label}.pdparams", f"{label}.pdparams.index.json"):
+            write(source, plan, out / target, shards=4 if "index" in target else None, **options)
+            files = [file for file in sorted(out.iterdir()) if file.suffix == ".pdparams"]
+            results.setdefault("index" in target, []).append([file.read_bytes() for file in files])
+            for file in out.iterdir():
+                file.unlink()
+    with ThreadPoolExecutor(3) as executor:
+        write(source, plan, out / "given.pdparams", executor=executor)
+    results[False].append([(out / "given.pdparams").read_bytes()])
+    for contents in results.values():
+        assert all(content == contents[0] for content in contents)
+
+
+def test_units_can_be_pickled_and_hold_no_tensors(source, plan, out, monkeypatch):
+    import pickle
+
+    seen = []
+    run_unit = execute.run_unit
+    monkeypatch.setattr(execute, "run_unit", lambda unit: seen.append(pickle.dumps(unit)) or run_unit(unit))
+    write(source, plan, out / "m.pdparams")
+    assert seen
+    assert sum(map(len, seen)) < 20_000
+
+
+# The kernel's copy --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, "absent"])
+def test_without_the_kernels_copy(source, plan, out, monkeypatch, how):
+    def refuse(*arguments):
+        raise OSError(how, "refused")
+
+    if how == "absent":
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
+    else:
+        monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
+    write(source, plan, out / "m.safetensors")
+    assert_as_numpy(plan, out / "m.safetensors", plans.arrays())
+
+
+def test_a_full_disk_leaves_nothing(source, plan, out, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "copy_file_range", full, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        write(source, plan, out / "m.safetensors")
+    assert names(out) == []
+
+
+def test_a_truncated_source_is_named(source, tmp_path, out):
+    with pytest.raises(FormatError, match=r"source\.pth: is truncated"):
+        _copy.copy_range(
+            source.file, source.file.stat().st_size - 3, os.open(out / "x", os.O_WRONLY | os.O_CREAT), 0, 10
+        )
+
+
+# Casts --------------------------------------------------------------------------------------------
+
+
+def test_casts_are_counted(tmp_path, out):
+    values = np.float32([1, 0, 1e30, -1e30, 1e-30, np.nan, np.inf, 65504])
+    source = plans.write_source(tmp_path / "s.pth", {"w": values})
+    cast = Cast(np.dtype("f4"), np.dtype("f2"))
+    plan = Plan("torch", "paddle", (plans.step(source, ["w"], [cast], "w"),))
+    written = write(source, plan, out / "m.pdparams")
+    assert written.casts == {"w": execute.CastStatistics(8, overflowed=2, vanished=1, not_finite=2)}
+    assert same_bits(open_checkpoint(out / "m.pdparams").read("w"), cast.apply([values])[0])
+
+
+# Whole or absent ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("target", ["m.pdparams", "m.pdparams.index.json"])
+def test_an_interruption_leaves_nothing(source, plan, out, workers, target):
+    def interrupt(name, size):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(source, plan, out / target, workers=workers, progress=interrupt)
+    assert names(out) == []
+
+
+def test_what_was_there_stays_if_the_work_fails(source, out, monkeypatch):
+    first = source.tensors["tied"]
+    different = TensorInfo(("other",), first.dtype, first.shape, np.zeros(first.shape, first.dtype))
+    steps = (Step((first, different), (TensorInfo(("t",), first.dtype, first.shape),), (Same(2),), "Tied"),)
+    (out / "m.pth").write_bytes(b"old")
+    with pytest.raises(RepeatDiffersError, match="'tied', 'other': tensor 2 of 2 is not the same"):
+        write(source, Plan("torch", "torch", steps), out / "m.pth")
+    assert names(out) == ["m.pth"]
+    assert (out / "m.pth").read_bytes() == b"old"
+
+
+def test_a_mistake_in_execution_is_caught(source, plan, out, monkeypatch):
+    """Planted: one bit of one transposed tensor."""
+    cast = _copy.cast
+
+    def mistaken(block, casts):
+        result = np.array(cast(block, casts))
+        if block.shape == (30, 40):
+            result.view(np.uint8)[7, 3] ^= 1
+        return result
+
+    monkeypatch.setattr(_copy, "cast", mistaken)
+    with pytest.raises(
+        VerifyError, match="so it was discarded:\n  - 'linear' does not hold 'linear' .transpose."
+    ):
+        write(source, plan, out / "m.pdparams")
+    assert names(out) == []
+
+
+def test_a_source_that_changes_is_refused(source, plan, out):
+    def change(name, size):
+        os.utime(source.file, (1, 1))
+
+    with pytest.raises(FormatError, match="was changed while it was converted"):
+        write(source, plan, out / "m.pdparams", progress=change)
+    assert names(out) == []
+
+
+def test_partial_files_of_killed_runs_go_and_those_of_living_ones_stay(source, plan, out):
+    dead, living, other = (
+        out / f".{stem}.pdparams" for stem in ("m.partial.dead", "m.partial.live", "n.partial.x")
+    )
+    for file in (dead, living, other):
+        file.touch()
+    with living.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        write(source, plan, out / "m.pdparams")
+    assert names(out) == sorted([living.name, other.name, "m.pdparams"])
+
+
+# Shards -------------------------------------------------------------------------------------------
+
+
+class Immediately(Executor):
+    """Does the work when it is given, so that it is known what has been done when."""
+
+    def submit(self, function, /, *arguments):
+        future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class StopError(Exception):
+    """As if it had been killed."""
+
+
+def interrupted(source, plan, target, after):
+    """Write four shards, up to the tensor that comes ``after`` so many."""
+    seen = []
+
+    def progress(name, size):
+        seen.append(name)
+        if len(seen) > after:
+            raise StopError
+
+    with pytest.raises(StopError):
+        write(source, plan, target, shards=4, progress=progress, executor=Immediately())
+
+
+def test_a_restart_redoes_unfinished_shards_only(source, plan, out, tmp_path):
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    write(source, plan, whole / "m.safetensors.index.json", shards=4)
+    target = out / "m.safetensors.index.json"
+    counts = [len(shard.targets) for shard in divide(plan, target, shards=4)]
+    interrupted(source, plan, target, after=counts[0] + counts[1])
+    done = {path.name: path.stat().st_ino for path in out.iterdir()}
+    assert sorted(done) == ["m-00001-of-00004.safetensors", "m-00002-of-00004.safetensors"]
+    seen = []
+    written = write(source, plan, target, shards=4, progress=lambda name, size: seen.append(name))
+    assert written.reused == 2
+    assert sorted(seen) == sorted(info.name for info in plan.targets)
+    assert all((out / name).stat().st_ino == inode for name, inode in done.items())
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == {
+        p.name: p.read_bytes() for p in whole.iterdir()
+    }
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "other plan", "other source"])
+def test_a_shard_that_is_not_right_is_written_again(source, plan, out, damage):
+    target = out / "m.safetensors.index.json"
+    write(source, plan, target, shards=4)
+    right = {path.name: path.read_bytes() for path in out.iterdir()}
+    first = out / "m-00001-of-00004.safetensors"
+    if damage == "flipped":
+        first.write_bytes(right[first.name][:-1] + bytes([right[first.name][-1] ^ 1]))
+    elif damage == "truncated":
+        first.write_bytes(right[first.name][:-9])
+    elif damage == "other plan":
+        swapped = Plan("torch", "paddle", (*plan.steps[1:], plan.steps[0]))
+        write(source, swapped, target, shards=4)
+    else:
+        # The tensors are the same, but what is dropped is not: the file's SHA-256 is another.
+        changed = {**plans.arrays(), "dropped": np.float32([5, 6])}
+        source = plans.write_source(source.file, changed)
+        plan = plans.everything(source)
+    written = write(source, plan, target, shards=4)
+    assert written.reused == {"flipped": 3, "truncated": 3, "other plan": 0, "other source": 0}[damage]
+    now = {path.name: path.read_bytes() for path in out.iterdir()}
+    if damage == "other source":
+        assert now != right
+        assert_as_numpy(plan, target, plans.arrays())
+    else:
+        assert now == right
+
+
+def test_an_index_goes_before_its_shards_are_replaced(source, plan, out):
+    target = out / "m.safetensors.index.json"
+    write(source, plan, target, shards=4)
+    swapped = Plan("torch", "paddle", (*plan.steps[1:], plan.steps[0]))
+    interrupted(source, swapped, target, after=len(divide(swapped, target, shards=4)[0].targets))
+    assert not target.exists()
+    assert not [path for path in out.iterdir() if ".partial." in path.name]
+    write(source, swapped, target, shards=4)
+    assert_as_numpy(swapped, target, plans.arrays())
+
+
+def test_shards_by_size(plan, out):
+    shards = divide(plan, out / "m.pth.index.json", max_shard_bytes=1000)
+    assert [info for shard in shards for info in shard.targets] == list(plan.targets)
+    for shard in shards:
+        assert len(shard.steps) == 1 or sum(info.nbytes for info in shard.targets) <= 1000
+    assert shards[0].file.name == f"m-00001-of-{len(shards):05}.pth"
+
+
+@pytest.mark.parametrize("count", range(1, 15))
+def test_any_number_of_shards(plan, out, count):
+    shards = divide(plan, out / "m.pth.index.json", shards=count)
+    assert len(shards) == count
+    assert all(shard.targets for shard in shards)
+    assert [info for shard in shards for info in shard.targets] == list(plan.targets)
+
+
+def test_numbers_of_files_that_cannot_be(plan, out):
+    with pytest.raises(UsageError, match="17 tensors cannot be divided between 99 files"):
+        divide(plan, out / "m.pth.index.json", shards=99)
+    with pytest.raises(
+        UsageError, match=r"m\.pth is one file; write several by an index: NAME\.pth\.index\.json"
+    ):
+        divide(plan, out / "m.pth", shards=2)
+
+
+def test_a_shard_is_never_written_over_its_source(source, plan, tmp_path):
+    target = tmp_path / "x.pth.index.json"
+    plan = Plan("torch", "torch", plan.steps)
+    (tmp_path / "x-00001-of-00001.pth").hardlink_to(source.file)
+    with pytest.raises(UsageError, match="is part of the source; choose another target"):
+        write(source, plan, target)
+
+
+# Provenance ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_files_say_where_they_are_from(source, plan, out, suffix, tmp_path):
+    plan = Plan("torch", "torch" if suffix == "pth" else "paddle", plan.steps)
+    write(source, plan, out / f"m.{suffix}")
+    metadata = opened(out / f"m.{suffix}").metadata
+    sha = hashlib.sha256(source.file.read_bytes()).hexdigest()
+    assert json.loads(metadata[provenance.SOURCES]) == {"source.pth": sha}
+    assert len(metadata[provenance.PLAN]) == 64
+    assert str(tmp_path).encode() not in (out / f"m.{suffix}").read_bytes()
+    write(source, plan, out / f"n.{suffix}")
+    assert (out / f"n.{suffix}").read_bytes() == (out / f"m.{suffix}").read_bytes()
+
+
+def test_without_verification_the_source_is_not_hashed(source, plan, out, monkeypatch):
+    monkeypatch.setattr(provenance, "sha256", None)
+    write(source, plan, out / "m.pdparams", verified=False)
+    assert json.loads(opened(out / "m.pdparams").metadata[provenance.SOURCES]) == {"source.pth": None}
+
+
+def test_the_digest_tells_plans_apart(source, plan):
+    one = Plan("torch", "paddle", (plans.step(source, ["tied"], [], "t"),))
+    other = Plan("torch", "paddle", (plans.step(source, ["tied"], [plans.TRANSPOSE], "t"),))
+    digests = {provenance.plan_digest(each, [["t"]]) for each in (one, other)}
+    digests.add(provenance.plan_digest(one, [["t"], []]))
+    assert len(digests) == 3
+
+
+# Memory -------------------------------------------------------------------------------------------
+
+MEMORY = """
+import sys, threading
+from pathlib import Path
+from converter import Plan, Step, TensorInfo, open_checkpoint
+from converter.execute import write
+from converter.operations import Permute
+
+def anonymous():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
+
+peak, done = anonymous(), threading.Event()
+def watch():
+    global peak
+    while not done.wait(0.002):
+        peak = max(peak, anonymous())
+thread = threading.Thread(target=watch)
+thread.start()
+source = open_checkpoint(Path(sys.argv[1]))
+steps = tuple(
+    Step((info,), (TensorInfo(info.path, info.dtype, info.shape[::-1]),), (Permute((1, 0)),), "Linear")
+    for info in source.tensors.values()
+)
+write(source, Plan("torch", "paddle", steps), Path(sys.argv[2]))
+done.set()
+thread.join()
+print(peak)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells memory on Linux only")
+def test_memory_is_bounded(run_python, tmp_path):
+    """300 MB of tensors of 20 MB need less than 100 MB and three times the largest tensor."""
+    from converter.formats import safetensors
+
+    infos = [TensorInfo((f"w{i}",), np.dtype("f4"), (2500, 2000)) for i in range(15)]
+    layout = safetensors.layout("torch", infos, {}, {})
+    with (tmp_path / "s.safetensors").open("wb") as file:
+        file.write(layout.pieces[0][1])
+        file.truncate(layout.size)
+    peak = int(run_python(MEMORY, tmp_path / "s.safetensors", tmp_path / "t.pdparams"))
+    assert peak < 100e6 + 3 * infos[0].nbytes
