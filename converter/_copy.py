@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _BLOCK_BYTES = 1 << 20  # of contiguous elements: what was read is still in the cache when used again
-_STRIDED_BLOCK_BYTES = 8 << 20
+_STRIDED_BLOCK_BYTES = 4 << 20
 _STRIPE = 16  # elements: stripes of one cache line; measured, as are the sizes of the blocks
 _FEW_COLUMNS = 1024
 _ALIASING_BYTES = 1024  # rows at multiples of it compete for the same few sets of the cache

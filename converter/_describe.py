@@ -75,14 +75,18 @@ def describe_model(model: Any) -> dict[str, Any]:
 
 
 def _describe_network(network: Any, framework: str, prefix: str, described: dict[str, Any]) -> None:
-    named = network.named_modules() if framework == "torch" else network.named_sublayers(include_self=True)
+    # A layer under two names has its tensors under both.
+    if framework == "torch":
+        named = network.named_modules(remove_duplicate=False)
+    else:
+        named = network.named_sublayers(include_self=True, remove_duplicate=False)
     for path, module in named:
         full = (prefix + path).rstrip(".")
         described["modules"][full] = [f"{b.__module__}.{b.__name__}" for b in type(module).__mro__[:-1]]
-        shape = getattr(module, "_normalized_shape", None)
-        if framework == "paddle" and isinstance(shape, (list, tuple)):
-            for name in ("weight", "bias"):
-                described["torch_shapes"][f"{full}.{name}".lstrip(".")] = list(shape)
+        if framework == "paddle":
+            described["torch_shapes"] |= {
+                f"{full}.{name}".lstrip("."): shape for name, shape in _torch_shapes(module).items()
+            }
     # Paddle counts the running statistics of its BatchNorm as parameters that need no gradient.
     parameters = dict(network.named_parameters())
     same: dict[int, list[str]] = {}
@@ -107,6 +111,21 @@ def _describe_network(network: Any, framework: str, prefix: str, described: dict
         for name, tensor in parameters.items()
         if framework == "torch" or not tensor.stop_gradient
     ]
+
+
+def _torch_shapes(layer: Any) -> dict[str, list[int]]:
+    """Return the shapes in Torch of a Paddle layer's tensors, where Paddle's own do not tell them."""
+    shape = getattr(layer, "_normalized_shape", None)
+    if isinstance(shape, (list, tuple)):
+        return {"weight": list(shape), "bias": list(shape)}
+    shapes = {}
+    for hook in getattr(layer, "_forward_pre_hooks", {}).values():
+        # paddle/nn/utils/weight_norm_hook.py: one norm for every index of this axis; -1 for one in all.
+        if type(hook).__name__ == "WeightNorm" and hook.dim not in (None, -1):
+            sizes = [int(size) for size in getattr(layer, f"{hook.name}_v").shape]
+            norms = [size if axis == hook.dim else 1 for axis, size in enumerate(sizes)]
+            shapes[f"{hook.name}_g"] = norms[::-1] if type(layer).__name__ == "Linear" else norms
+    return shapes
 
 
 def _is_parameter(tensor: Any) -> bool:

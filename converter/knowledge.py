@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,13 +31,17 @@ __all__ = [
     "LayerSpec",
     "ModelError",
     "describe",
+    "is_frameworks",
     "layer_type",
 ]
 
+_LINES, _CHARACTERS = 10, 2000
 CUSTOM = "Custom"
 """The type of a layer whose tensors the port keeps as they are, under the same names."""
 
 _FRAMEWORK_PREFIXES = {"torch": "torch.nn.", "paddle": "paddle."}
+_LAYER_PREFIXES = ("torch.nn.", "paddle.nn.")
+_CONTAINERS = {"ParameterList", "ParameterDict"}
 _PLUMBING = {"ParametrizationList", "ModuleDict", "_WeightNorm", "_SpectralNorm"}
 """Torch classes that hold another layer's tensors (torch/nn/utils/parametrize.py)."""
 
@@ -84,6 +89,8 @@ class Knowledge:
     """Names in the order of ``parameters()``, which is that of an optimizer's state in Torch."""
     parameter_names: Mapping[str, str] = field(default_factory=dict)
     """Paddle's own names (``linear_0.w_0``) by structured name."""
+    complete: bool = True
+    """Whether ``tensors``, if there are any, are all that the model has."""
     torch_shapes: Mapping[str, Shape] = field(default_factory=dict)
     """Where a Paddle layer knows it: a tensor's shape in Torch, by the tensor's Paddle name."""
 
@@ -97,6 +104,7 @@ class Knowledge:
             {name: Expected(buffer=leaf in BUFFERS) for name, leaf in names.items()},
             origin,
             parameters=tuple(name for name, leaf in names.items() if leaf not in BUFFERS),
+            complete=all(spec.tensors is not None for spec in layers.values()),
         )
 
     @classmethod
@@ -115,7 +123,7 @@ class Knowledge:
             tuple(map(tuple, description["ties"])),
             tuple(description["parameters"]),
             description["parameter_names"],
-            {name: tuple(shape) for name, shape in description["torch_shapes"].items()},
+            torch_shapes={name: tuple(shape) for name, shape in description["torch_shapes"].items()},
         )
 
 
@@ -127,11 +135,18 @@ def _type_of(classes: Sequence[str], framework: Framework) -> str | None:
         known = name in LAYER_RULES or name in COMPOSITES
         if known and f"{module}.".startswith(_FRAMEWORK_PREFIXES[framework]):
             return name
-    own = classes[0].rpartition(".")[2]
+    module, _, own = classes[0].rpartition(".")
     if own in _PLUMBING:
         return None
-    # A class of the user's may have a layer's name, and is not that layer.
-    return classes[0] if own in LAYER_RULES or own in COMPOSITES else own
+    # A class of the user's may have a layer's name, and is not that layer; one of the frameworks' that
+    # has no rules is not the user's.
+    theirs = f"{module}.".startswith(_LAYER_PREFIXES) and own not in _CONTAINERS
+    return classes[0] if theirs or own in LAYER_RULES or own in COMPOSITES else own
+
+
+def is_frameworks(kind: str) -> bool:
+    """Tell whether a type without rules is a layer of Torch's or Paddle's."""
+    return kind.startswith(_LAYER_PREFIXES)
 
 
 def layer_type(given: str) -> str:
@@ -170,6 +185,16 @@ class Assumption:
         return f"{self.type}={self.pattern}"
 
 
+def _last_words(stderr: str) -> str:
+    """Return the error that ended a process, which may have several lines."""
+    lines = stderr.strip().splitlines()
+    starts = [number for number, line in enumerate(lines) if re.match(r"[\w.]+: ", line)]
+    return (
+        "\n".join(lines[starts[-1] :] if starts else lines[-_LINES:])[:_CHARACTERS]
+        or "it ended without a word"
+    )
+
+
 def describe(
     target: str, *, python: str | None = None, framework: Literal["torch", "paddle"] | None = None
 ) -> Knowledge:
@@ -186,12 +211,12 @@ def describe(
             [python or sys.executable, str(script), target, str(result)],
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
             stdin=subprocess.DEVNULL,
         )
         if finished.returncode or not result.is_file():
-            words = finished.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
-            raise ModelError(f"cannot build the model '{target}': {words[0]}")
+            raise ModelError(f"cannot build the model '{target}': {_last_words(finished.stderr)}")
         knowledge = Knowledge.of_description(json.loads(result.read_text()), f"model {target}")
     if framework and knowledge.framework != framework:
         raise UsageError(f"'{target}' is a {knowledge.framework.title()} model")

@@ -22,6 +22,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -40,9 +41,9 @@ from converter.operations import (
     result_shapes,
 )
 
-__all__ = ["OPERATIONS", "Name", "Rule", "dtype_named", "parse_rule"]
+__all__ = ["FLOATS", "OPERATIONS", "Name", "Rule", "parse_rule"]
 
-_VARIABLE = re.compile(r"\{(\w+)(?::(word|path))?\}")
+_VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::(word|path))?\}")
 _KINDS = {None: r"\d+", "word": r"[^.]+", "path": r".+"}
 _SIZES = re.compile(r"\[([^\]]*)\]$")
 
@@ -75,9 +76,9 @@ class Name:
         return cls(name, len(listed), ", ".join(size.strip() for size in listed))
 
     @property
-    def variables(self) -> frozenset[str]:
-        """The names of its variables."""
-        return frozenset(found[1] for found in _VARIABLE.finditer(self.text))
+    def variables(self) -> frozenset[tuple[str, str | None]]:
+        """The names and kinds of its variables."""
+        return frozenset((found[1], found[2]) for found in _VARIABLE.finditer(self.text))
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -130,7 +131,7 @@ class Word:
 
 
 def _numbers(arguments: Sequence[str]) -> tuple[int, ...]:
-    if not all(argument.isdecimal() for argument in arguments):
+    if not all(argument.isascii() and argument.isdecimal() for argument in arguments):
         raise ValueError(f"'{' '.join(arguments)}' are no whole numbers")
     return tuple(map(int, arguments))
 
@@ -166,15 +167,22 @@ def _unflatten(arguments: tuple[str, ...], shapes: Sequence[Shape], context: Con
     if context.torch_shape is not None:
         return Reshape(shape, context.torch_shape)
     if arguments:  # as many axes as the named tensor, all but the first of size 1
-        sibling = context.sibling(arguments[0])
+        sibling, axis = context.sibling(arguments[0]), int(arguments[1])
         if sibling is None:
             raise ValueError(f"without '{arguments[0]}' or a model, nothing tells its shape in Torch")
+        if shape and shape[0] != sibling[axis]:
+            raise ValueError(
+                f"{list(shape)} norms along another axis of '{arguments[0]}' {list(sibling)} than Torch's "
+                "first: only a model in Torch tells its shape there"
+            )
         return Reshape(shape, (*shape, *[1] * (len(sibling) - 1)) if shape else ())
     return Reshape(shape, shape)
 
 
 def _unsqueeze(arguments: tuple[str, ...], shapes: Sequence[Shape], context: Context) -> Reshape:
     (axis,), (shape,) = _numbers(arguments), shapes
+    if axis > len(shape):
+        raise ValueError(f"{list(shape)} has no place for an axis {axis}")
     return Reshape(shape, (*shape[:axis], 1, *shape[axis:]))
 
 
@@ -211,12 +219,23 @@ def _cast(arguments: tuple[str, ...], shapes: Sequence[Shape], context: Context)
     return Cast(before, after)
 
 
+FLOATS: dict[str, np.dtype[Any]] = {
+    "bfloat16": BFLOAT16,
+    **{f"float{bits}": np.dtype(f"f{bits // 8}") for bits in (16, 32, 64)},
+}
+"""The floating-point dtypes that tensors are converted to, by name."""
+_CASTS: dict[str, np.dtype[Any]] = FLOATS | {
+    f"{sign}int{bits}": np.dtype(f"{sign or 'i'}{bits // 8}")
+    for sign in ("", "u")
+    for bits in (8, 16, 32, 64)
+}
+
+
 def dtype_named(name: str) -> np.dtype[np.generic]:
-    """Return the dtype of that name (``bfloat16`` included). Raises ValueError for no dtype."""
-    try:
-        return BFLOAT16 if name == "bfloat16" else np.dtype(name)
-    except TypeError as error:
-        raise ValueError(f"'{name}' is no dtype") from error
+    """Return the dtype that ``cast`` calls so. Raises ValueError, listing them, if there is none."""
+    if name not in _CASTS:
+        raise ValueError(f"'{name}' is no dtype to cast to or from ({', '.join(_CASTS)})")
+    return _CASTS[name]
 
 
 def _inverted(binder: Binder) -> Binder:
@@ -235,7 +254,7 @@ OPERATIONS: dict[str, Word] = {
         Word(
             "flatten",
             "to one axis; back to the shape that the model has in Torch",
-            (0, 1),
+            (0, 2),
             _flatten,
             _unflatten,
         ),
@@ -315,6 +334,23 @@ class Rule:
         return f"{left} -> {right}" + "".join(f", {' '.join(each)}" for each in words)
 
 
+def _check_arguments(operation: tuple[str, ...], parts: int) -> None:
+    """Raise ValueError for what can be seen to be wrong without a tensor."""
+    word, *arguments = operation
+    if word == "cast":
+        list(map(dtype_named, arguments))
+    elif word == "reshape":
+        list(map(_shape, arguments))
+    elif word in ("split", "concat") and len(arguments) not in (1, 1 + parts):
+        raise ValueError(f"{word} takes an axis, and the sizes of all {parts} parts or none")
+    elif word == "flatten":
+        if len(arguments) == 1:
+            raise ValueError("flatten takes another tensor's name and one of its axes, or nothing")
+        _numbers(arguments[1:])
+    else:
+        _numbers(arguments)
+
+
 def parse_rule(text: str) -> Rule:
     """Read one rule. Raises `UsageError`, quoting it, for anything that is none."""
     try:
@@ -342,6 +378,8 @@ def _parse(text: str) -> Rule:
         fewest, most = OPERATIONS[operation[0]].arguments
         if not fewest <= len(operation) - 1 <= most:
             raise UsageError(f"write {operation[0]} as in '{OPERATIONS[operation[0]].usage}'")
+    for operation in words:
+        _check_arguments(operation, max(len(torch), len(paddle)))
     rule = Rule(torch, paddle, tuple(words), tuple(map(Name.parse, aliases)), companion)
     if rule.one_sided:
         if words or aliases or companion or not (torch or paddle):

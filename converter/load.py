@@ -8,7 +8,7 @@ tensors that it does not know, and fails over a wrong dtype when it has written 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from converter.checkpoint import BFLOAT16, Array, Checkpoint, Framework
 from converter.errors import PlanError, Problem, UsageError
 from converter.formats import open_checkpoint
 from converter.knowledge import Knowledge
+from converter.operations import same_bits
 from converter.pipeline import framework_of
 from converter.plan import converted
 from converter.planner import ALLOWED, Request, make_plan
@@ -69,7 +70,7 @@ def load_into(
         for name, expected in knowledge.tensors.items()
         if name in arrays and not expected.optional
     }
-    problems = [*_misfits(loaded, knowledge)]
+    problems = [*_misfits(loaded, knowledge), *_untied(loaded, knowledge)]
     if strict:
         problems += [Problem(name, "is missing from the checkpoint") for name in missing]
         problems += [Problem(name, "the model has no such tensor") for name in unexpected]
@@ -96,6 +97,14 @@ def _misfits(arrays: dict[str, Array], knowledge: Knowledge) -> list[Problem]:
                 Problem(name, f"is {array.dtype.name}, the model's is {expected.dtype}; convert with --dtype")
             )
     return problems
+
+
+def _untied(arrays: dict[str, Array], knowledge: Knowledge) -> Iterator[Problem]:
+    for names in knowledge.ties:
+        present = [name for name in names if name in arrays]
+        for name in present[1:]:
+            if not same_bits(arrays[present[0]], arrays[name]):
+                yield Problem(name, f"is not the same as '{present[0]}', with which the model shares it")
 
 
 def _set(layer: Any, framework: Framework, arrays: Mapping[str, Array]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from itertools import groupby
 
-__all__ = ["Folded", "fold", "natural_key"]
+__all__ = ["Folded", "fold", "natural_key", "shown"]
 
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"(?<![0-9])(?:0|[1-9][0-9]{0,8})(?![0-9])")  # as people count
+_LONGEST = 200
 
 
 class Folded(str):
@@ -27,7 +27,9 @@ class Folded(str):
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Sort key by which ``layer.2`` comes before ``layer.10``."""
     return [
-        (0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part
+        (0, len(part.lstrip("0")), part.lstrip("0")) if part[0] in "0123456789" else (1, 0, part)
+        for part in re.split(r"([0-9]+)", name)
+        if part
     ]
 
 
@@ -43,14 +45,23 @@ def _pattern(names: tuple[str, ...]) -> str:
     columns = [sorted(set(map(int, column))) for column in zip(*map(_NUMBER.findall, names), strict=True)]
     # Not every combination may be there: the count that goes with a folded name tells.
     spelled = iter([_range(numbers) for numbers in columns])
-    return _NUMBER.sub(lambda found: next(spelled) or found[0], names[0])
+    return shown(_NUMBER.sub(lambda found: next(spelled) or found[0], names[0]))
+
+
+def shown(name: str) -> str:
+    """Return a name as it may be shown: a stranger's may hold what a terminal obeys, or have no end."""
+    printable = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
+        for letter in name[: 2 * _LONGEST]
+    )
+    return printable if len(printable) <= _LONGEST else f"{printable[:_LONGEST]}... ({len(name)} letters)"
 
 
 def _range(numbers: list[int]) -> str:
     if len(numbers) == 1:
         return ""
     first, last = numbers[0], numbers[-1]
-    if len(numbers) == last - first + 1 and math.isfinite(last):
+    if len(numbers) == last - first + 1:
         return f"{{{first}..{last}}}"
     listed = map(str, numbers) if len(numbers) <= 6 else [*map(str, numbers[:5]), "..", str(last)]
     return "{" + ",".join(listed) + "}"

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 
-from converter.checkpoint import Checkpoint, Framework
+from converter.checkpoint import Checkpoint, Framework, view
 from converter.errors import PlanError, Problem, UsageError
 from converter.execute import CastStatistics, write
 from converter.formats import format_of, open_checkpoint
 from converter.formats.paddle import reinterpret
 from converter.knowledge import Assumption, Knowledge, LayerSpec, describe
+from converter.operations import same_bits
 from converter.plan import Plan
-from converter.planner import Request, make_plan
+from converter.planner import Request, make_plan, ownership_of
 from converter.rule_file import NO_RULES, RuleFile
 from converter.selection import hints, select
 
@@ -57,6 +58,12 @@ class Source:
         except PlanError as error:
             raise PlanError(error.problems, (*error.hints, *self.hints)) from None
         return replace(made, assumptions=(*self.said, *made.assumptions))
+
+    def only_in_target(self) -> Callable[[str], bool]:
+        """Return the test for tensors that a result made elsewhere may have and no source gives."""
+        target: Framework = "paddle" if self.framework == "torch" else "torch"
+        ownership = ownership_of(self.checkpoint.tensors, self.framework, self.request)
+        return lambda name: ownership.is_one_sided(name, target)
 
 
 @dataclass(frozen=True)
@@ -188,8 +195,27 @@ def check_target(checkpoint: Checkpoint, plan: Plan, target: Path, *, force: boo
     sources = checkpoint.files or (checkpoint.file,)
     if target.exists() and any(target.samefile(file) for file in sources):
         raise UsageError(f"{target} is the source itself")
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; name a file")
     if target.exists() and not force:
         raise UsageError(f"{target} exists; add --force to replace it")
+
+
+def _check_ties(opened: Source) -> None:
+    """Raise `PlanError` where names that the model has for one tensor have different ones in the file."""
+    knowledge, tensors = opened.request.knowledge, opened.checkpoint.tensors
+    if knowledge is None or knowledge.framework != opened.framework:
+        return
+    problems = []
+    for names in knowledge.ties:
+        present = [tensors[name] for name in names if name in tensors]
+        problems += [
+            Problem(other.name, f"is not the same as '{present[0].name}', with which the model shares it")
+            for other in present[1:]
+            if not same_bits(view(present[0]), view(other))
+        ]
+    if problems:
+        raise PlanError(problems)
 
 
 def convert(
@@ -220,6 +246,7 @@ def convert(
     opened = source if isinstance(source, Source) else open_source(source, layers, **options)
     planned = opened.plan()
     check_target(opened.checkpoint, planned, target, force=force)
+    _check_ties(opened)
     written = write(
         opened.checkpoint,
         planned,

@@ -40,7 +40,7 @@ class RuleFile:
         """Read a file. Raises `UsageError`, naming the file, for anything that it cannot mean."""
         try:
             return cls.parse(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, UsageError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError, UsageError) as error:
             raise UsageError(f"{path}: {error}") from error
 
     @classmethod
@@ -61,9 +61,11 @@ class RuleFile:
             {name: layer_type(kind) for name, kind in types.items()},
         )
 
-    def type_of(self, path: str) -> str | None:
-        """Return the type that the file gives to the layer at a Torch path."""
-        return next((kind for pattern, kind in self.layers if pattern.match(path) is not None), None)
+    def types_of(self, path: str) -> Iterator[tuple[str, str]]:
+        """Yield what the file says of the layer at a Torch path: the entry, and the type in it."""
+        for pattern, kind in self.layers:
+            if pattern.match(path) is not None:
+                yield f"{kind}={pattern}", kind
 
     def said(self) -> Iterator[str]:
         """Yield what the file says, a line each, for plans and reports."""

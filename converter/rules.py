@@ -28,11 +28,12 @@ def _weights(torch: str, paddle: str, operation: str = "") -> tuple[Rule, ...]:
     """
     then = f", {operation}" if operation else ""
     spectral = "parametrizations.weight.0"
+    axis = paddle.split(", ").index(torch.split(", ")[0])  # of Torch's first, on Paddle's side
     return _rules(
         f"weight[{torch}] -> weight[{paddle}]{then}",
-        "weight_g[...] -> weight_g[...], flatten weight_v",
+        f"weight_g[...] -> weight_g[...], flatten weight_v {axis}",
         f"weight_v[{torch}] -> weight_v[{paddle}]{then}",
-        "parametrizations.weight.original0[...] -> weight_g[...], flatten weight_v",
+        f"parametrizations.weight.original0[...] -> weight_g[...], flatten weight_v {axis}",
         f"parametrizations.weight.original1[{torch}] -> weight_v[{paddle}]{then}",
         f"weight_orig[{torch}] -> weight_orig[{paddle}]{then}",
         "weight_u[rows] -> weight_u[rows]",
@@ -102,12 +103,12 @@ LAYER_RULES: dict[str, tuple[Rule, ...]] = {
     "Bilinear": _rules(
         "weight[out, in1, in2] -> weight[out, in1, in2]", "bias[out] -> bias[1, out], unsqueeze 0"
     ),
-    "Conv1d": _convolution("out, in/groups, k"),
-    "Conv2d": _convolution("out, in/groups, k, k"),
-    "Conv3d": _convolution("out, in/groups, k, k, k"),
-    "ConvTranspose1d": _convolution("in, out/groups, k"),
-    "ConvTranspose2d": _convolution("in, out/groups, k, k"),
-    "ConvTranspose3d": _convolution("in, out/groups, k, k, k"),
+    "Conv1d": _convolution("out, in/groups, length"),
+    "Conv2d": _convolution("out, in/groups, height, width"),
+    "Conv3d": _convolution("out, in/groups, depth, height, width"),
+    "ConvTranspose1d": _convolution("in, out/groups, length"),
+    "ConvTranspose2d": _convolution("in, out/groups, height, width"),
+    "ConvTranspose3d": _convolution("in, out/groups, depth, height, width"),
     "BatchNorm1d": _BATCH_NORM,
     "BatchNorm2d": _BATCH_NORM,
     "BatchNorm3d": _BATCH_NORM,
@@ -163,6 +164,7 @@ PADDLE_CLASSES: dict[str, str] = {
     **{f"BatchNorm{n}D": f"BatchNorm{n}d" for n in (1, 2, 3)},
     **{f"InstanceNorm{n}D": f"InstanceNorm{n}d" for n in (1, 2, 3)},
     "MultiHeadAttention": "MultiheadAttention",
+    "BatchNorm": "BatchNorm2d",
     "SimpleRNN": "RNN",
     "SimpleRNNCell": "RNNCell",
 }

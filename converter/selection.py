@@ -80,14 +80,16 @@ def select(
         tensors = [replace(info, path=rest) for info, rest in inside]
         scalars = chosen
     if prefix:
-        stripped = [info for info in tensors if info.name.startswith(prefix)]
-        if not stripped:
-            raise UsageError(f"no tensor's name in {checkpoint.file} starts with '{prefix}'")
-        tensors = [_without(info, prefix) if info in stripped else info for info in tensors]
-        said.append(f"prefix {prefix} taken off {len(stripped)} names")
+        stripped = sum(info.name.startswith(prefix) for info in tensors)
+        if not stripped or any(info.name == prefix for info in tensors):
+            raise UsageError(f"no tensor's name in {checkpoint.file} starts with '{prefix}' and goes on")
+        tensors = [_without(info, prefix) if info.name.startswith(prefix) else info for info in tensors]
+        said.append(f"prefix {prefix} taken off {stripped} names")
     named = {info.name: info for info in tensors}
     if len(named) != len(tensors):
-        raise FormatError(checkpoint.file, f"two tensors have the same name without the prefix '{prefix}'")
+        raise FormatError(
+            checkpoint.file, f"two tensors have the same name with this choice: {'; '.join(said)}"
+        )
     return replace(checkpoint, tensors=named, scalars=scalars), "; ".join(said)
 
 

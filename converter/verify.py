@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +49,7 @@ def verify(
     plan: Plan,
     target: Path | Checkpoint,
     *,
+    may_have: Callable[[str], bool] = lambda name: False,
     workers: int = 1,
     executor: Executor | None = None,
 ) -> None:
@@ -56,6 +57,7 @@ def verify(
 
     Undoing, rather than doing again, means that a rule that lost something cannot agree with itself.
     Only casts are done again, as those that lose cannot be undone. Any file will do, whoever made it.
+    ``may_have`` tells of tensors that it may have besides, as ``num_batches_tracked``.
     Needs memory for some blocks, not for whole tensors, but for rules that cannot be undone in views.
 
     Raises `VerifyError` naming each tensor that is absent, extra, of another shape or dtype, or
@@ -63,7 +65,7 @@ def verify(
     """
     written = target if isinstance(target, Checkpoint) else open_checkpoint(target)
     with employ(workers, executor) as run:
-        found = list(problems(plan.steps, plan.scalars, plan.target_framework, written, run))
+        found = list(problems(plan.steps, plan.scalars, plan.target_framework, written, run, may_have))
     if found:
         listed = "".join(f"\n  - {problem}" for problem in found)
         raise VerifyError(f"{written.file} does not hold what the plan makes of {source.file}:{listed}")
@@ -75,6 +77,7 @@ def problems(
     framework: Framework,
     written: Checkpoint,
     run: Workers,
+    may_have: Callable[[str], bool] = lambda name: False,
 ) -> Iterator[str]:
     """Yield what is wrong with a file that should hold these steps' targets and nothing else."""
     if written.framework not in (None, framework):
@@ -106,7 +109,7 @@ def problems(
     for number in range(len(units)):
         yield from results[number]
     for name in written.tensors:
-        if name not in expected:
+        if name not in expected and not may_have(name):
             yield f"'{name}' was not in the plan"
     for path in {**scalars, **written.scalars}:
         if path not in written.scalars:

@@ -167,7 +167,7 @@ def prepare(
 ) -> Source:
     """Open the source with all that the user said of it. Raises the converter's and the pairs' errors."""
     from converter import Assumption, Knowledge, UsageError, open_source
-    from converter.language import dtype_named
+    from converter.language import FLOATS
     from parity import load_pair
 
     options = given_options(extra_layers=extra_layers)
@@ -176,10 +176,10 @@ def prepare(
         described = load_pair(pair)
         layers = described.layers(described.options(options))
         knowledge = Knowledge.of_layers(layers, f"pair {described.name}")
-    try:
-        wanted = None if dtype is None else dtype_named(dtype)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    if dtype is not None and dtype not in FLOATS:
+        raise UsageError(f"'{dtype}' is no floating-point dtype (--dtype {', '.join(FLOATS)})")
+    if model_python is not None and model is None:
+        raise UsageError("--model-python is the interpreter of a --model, and there is none")
     opened = open_source(
         source,
         knowledge,
@@ -192,7 +192,7 @@ def prepare(
         strip_prefix=strip_prefix,
         allow_missing=allow_missing or (),
         allow_unexpected=allow_unexpected or (),
-        dtype=wanted,
+        dtype=None if dtype is None else FLOATS[dtype],
         uint16=None if uint16 is None else uint16.value,
     )
     nothing_said = opened.request.knowledge is None and rules is None and not assume
@@ -214,7 +214,8 @@ def _with_fitting_pair(opened: Source, options: dict[str, Any]) -> Source:
             layers = described.layers(described.options(options))
             knowledge = Knowledge.of_layers(layers, f"pair {described.name}, whose tensors have these names")
             known = replace(opened, request=replace(opened.request, knowledge=knowledge))
-            known.plan()
+            exactly = replace(known.request, allow_missing=(), allow_unexpected=())
+            replace(known, request=exactly).plan()
         except (ConverterError, ParityError):
             continue
         fitting.append(known)
@@ -288,7 +289,7 @@ def print_plan(console: Console, plan: Plan, source: Source) -> None:
     if source.request.knowledge is not None:
         console.print(f"layer types: {escape(source.request.knowledge.origin)}")
     for said in plan.assumptions:
-        console.print(f"on your word: {escape(said)}")
+        console.print(f"assumed: {escape(said)}")
     for reason in dict.fromkeys(step.reason for step in plan.steps if not step.targets):
         dropped = [info.name for step in plan.steps if step.reason == reason for info in step.sources]
         leaves = sorted({name.rpartition(".")[2] for name in dropped})

@@ -40,7 +40,7 @@ def errors_to_exit_codes(json_output: bool = False) -> Iterator[None]:
     try:
         yield
     except (ConverterError, ParityError) as error:
-        typer.echo(f"dgtool: {error}", err=True)
+        typer.echo("\n".join(map(_printable, f"dgtool: {error}".split("\n"))), err=True)
         if json_output:
             problems = [str(problem) for problem in getattr(error, "problems", ())]
             print_json({"error": str(error), "problems": problems})
@@ -50,7 +50,17 @@ def errors_to_exit_codes(json_output: bool = False) -> Iterator[None]:
         raise typer.Exit(130) from error
     except (OSError, MemoryError) as error:
         typer.echo(f"dgtool: {error or 'out of memory'}", err=True)
+        if json_output:
+            print_json({"error": str(error) or "out of memory", "problems": []})
         raise typer.Exit(3) from error
+
+
+def _printable(line: str) -> str:
+    """Take out what a terminal would obey: errors quote names from strangers' files."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
+        for letter in line
+    )
 
 
 def output_console(quiet: bool = False) -> Console:
@@ -73,7 +83,7 @@ def byte_size(text: str) -> int:
     from converter import UsageError
 
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip(), re.IGNORECASE)
-    if match is None or match[2].upper() not in _UNITS or not float(match[1]):
+    if match is None or match[2].upper() not in _UNITS or float(match[1]) * _UNITS[match[2].upper()] < 1:
         raise UsageError(f"'{text}' is no size; write it as in 500MB or 5GiB")
     return int(float(match[1]) * _UNITS[match[2].upper()])
 

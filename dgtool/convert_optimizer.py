@@ -17,6 +17,7 @@ from dgtool._conversion import (
     ModelPythonOption,
     PrefixOption,
     RulesOption,
+    UInt16Option,
     plan_as_json,
     prepare,
     print_plan,
@@ -93,6 +94,7 @@ def convert_optimizer(
     strip_prefix: PrefixOption = None,
     allow_missing: AllowMissingOption = None,
     allow_unexpected: AllowUnexpectedOption = None,
+    uint16: UInt16Option = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace DST if it exists.")] = False,
     json_output: JsonOption = False,
@@ -110,7 +112,7 @@ def convert_optimizer(
 
     """  # noqa: E501
     with errors_to_exit_codes(json_output):
-        from converter import check_target, open_checkpoint, select, write
+        from converter import UsageError, check_target, open_checkpoint, select, write
         from converter.optimizer import groups_in, optimizer_plan
 
         opened = prepare(
@@ -127,13 +129,13 @@ def convert_optimizer(
             allow_missing=allow_missing,
             allow_unexpected=allow_unexpected,
             dtype=None,
-            uint16=None,
+            uint16=uint16,
         )
         weights_plan = opened.plan()
         state, _ = select(open_checkpoint(source), key)
         to_paddle = weights_plan.target_framework == "paddle"
         if not to_paddle and like is None:
-            raise typer.BadParameter("to Torch, the state of a new optimizer is needed", param_hint="--like")
+            raise UsageError("to Torch, the state of a new optimizer is needed: --like FRESH.pth")
         template = state if like is None else open_checkpoint(like)
         named = opened.checkpoint if names is None or not to_paddle else open_checkpoint(names)
         plan = optimizer_plan(

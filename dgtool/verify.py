@@ -47,6 +47,9 @@ def verify(
     allow_missing: AllowMissingOption = None,
     allow_unexpected: AllowUnexpectedOption = None,
     uint16: UInt16Option = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="DST was converted to this floating-point dtype.")
+    ] = None,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -77,11 +80,11 @@ def verify(
             strip_prefix=strip_prefix,
             allow_missing=allow_missing,
             allow_unexpected=allow_unexpected,
-            dtype=None,
+            dtype=dtype,
             uint16=uint16,
         )
         plan = opened.plan()
-        run(opened.checkpoint, plan, target)
+        run(opened.checkpoint, plan, target, may_have=opened.only_in_target())
         if json_output:
             print_json({**plan_as_json(plan, opened), "target": str(target), "verified": True})
         else:

@@ -90,7 +90,7 @@ def test_convert_takes_the_users_word_for_layer_types(dgtool, tmp_path):
     assert "--assume linear='fc*',embedding='emb'" in refused.stderr
     shown = dgtool("convert", "a.pth", "a.pdparams", "--assume", "linear=fc,embedding=emb")
     assert shown.exit_code == 0
-    assert "on your word: Linear=fc" in shown.stdout
+    assert "assumed: Linear=fc" in shown.stdout
     assert "transpose" in shown.stdout
     assert "copied as it is: epoch = 7" in shown.stdout
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from converter import open_checkpoint
-from converter.formats import torch
+from converter.formats import paddle, torch
 
 ASSUMED = ("--assume", "linear=fc*,embedding=emb")
 
@@ -126,7 +126,7 @@ def test_a_cast_reports_what_it_lost(dgtool, tmp_path):
     )
     assert json.loads(as_json.stdout)["casts"] == {"fc.weight": {"overflowed": 1, "vanished": 1}}
     wrong = dgtool("convert", "a.pth", "c.pdparams", "--dtype", "float99", "--assume", "linear=fc")
-    assert (wrong.exit_code, "'float99' is no dtype" in wrong.stderr) == (2, True)
+    assert (wrong.exit_code, "'float99' is no floating-point dtype" in wrong.stderr) == (2, True)
 
 
 def test_bfloat16_goes_through_paddles_files(dgtool, tmp_path):
@@ -156,7 +156,7 @@ def test_allowed_by_name(mlp, dgtool, tmp_path):
     shown = dgtool("convert", "mlp.pth", "m.pdparams", "--rules", "rules.toml", "--allow-unexpected", "emb.*")
     assert shown.exit_code == 0
     assert "dropped: 1 tensors (weight): allowed to be left out" in shown.stdout
-    assert "on your word: Linear=fc{i}" in shown.stdout
+    assert "assumed: Linear=fc{i}" in shown.stdout
 
 
 def test_verify_says_which_tensor(mlp, dgtool, tmp_path):
@@ -165,6 +165,23 @@ def test_verify_says_which_tensor(mlp, dgtool, tmp_path):
     assert (shown.exit_code, "4 tensors agree bit for bit" in shown.stdout) == (0, True)
     wrong = dgtool("verify", "mlp.pth", "m.pdparams", "--assume", "linear=fc*,linear=emb")
     assert (wrong.exit_code, "'emb.weight' does not hold 'emb.weight'" in wrong.stderr) == (1, True)
+
+
+def test_verify_takes_what_only_the_target_has_and_casts(dgtool, tmp_path):
+    """Torch's own file of a BatchNorm has a counter that no Paddle file gives."""
+    stats = {"bn._mean": np.zeros(3, np.float32), "bn._variance": np.ones(3, np.float32)}
+    with (tmp_path / "p.pdparams").open("wb") as file:
+        paddle.write(file, "paddle", [((name,), array) for name, array in stats.items()])
+    mine = {"bn.running_mean": stats["bn._mean"], "bn.running_var": stats["bn._variance"]}
+    with (tmp_path / "mine.pth").open("wb") as file:
+        torch.write(
+            file, "torch", [((n,), a) for n, a in {**mine, "bn.num_batches_tracked": np.array(3)}.items()]
+        )
+    assert dgtool("verify", "p.pdparams", "mine.pth", "--assume", "batchnorm1d=bn").exit_code == 0
+    half = ("p.pdparams", "half.pth", "--assume", "batchnorm1d=bn", "--dtype", "bfloat16")
+    assert dgtool("convert", *half).exit_code == 0
+    assert dgtool("verify", *half).exit_code == 0
+    assert dgtool("verify", *half[:-2]).exit_code == 1
 
 
 def test_quiet_and_json_print_nothing_else(mlp, dgtool):

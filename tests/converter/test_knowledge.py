@@ -1,8 +1,18 @@
 """Layer types from live models, in processes of their own."""
 
+import numpy as np
 import pytest
 
-from converter import Knowledge, ModelError, UsageError, describe
+from converter import (
+    Knowledge,
+    ModelError,
+    PlanError,
+    Request,
+    TensorInfo,
+    UsageError,
+    describe,
+    make_plan,
+)
 
 TORCH = """
 import torch
@@ -33,7 +43,15 @@ import paddle
 from paddle import nn
 
 def build():
-    return nn.Sequential(nn.Conv2DTranspose(2, 2, 3), nn.LayerNorm([2, 3]), nn.SimpleRNN(2, 2))
+    return nn.Sequential(nn.Conv2DTranspose(2, 2, 3), nn.LayerNorm([2, 3]), nn.SimpleRNN(2, 2), nn.BatchNorm(2))
+
+def shared():
+    net = nn.Sequential(nn.BatchNorm1D(2))
+    net.again = net[0]
+    return net
+
+def normed():
+    return nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 3)), nn.utils.weight_norm(nn.Linear(3, 3), dim=1))
 """
 
 
@@ -72,9 +90,34 @@ def test_a_paddle_layer_tells_its_layers_in_torchs_words(tmp_path):
     (tmp_path / "theirs.py").write_text(PADDLE)
     known = describe(f"{tmp_path / 'theirs.py'}:build")
     assert known.framework == "paddle"
-    assert [known.layers[path] for path in "012"] == ["ConvTranspose2d", "LayerNorm", "RNN"]
+    assert [known.layers[path] for path in "0123"] == ["ConvTranspose2d", "LayerNorm", "RNN", "BatchNorm2d"]
     assert known.torch_shapes["1.weight"] == (2, 3)
     assert known.parameter_names["0.weight"] == "conv2d_transpose_0.w_0"
+
+
+def test_a_layer_under_two_names_has_its_type_under_both(tmp_path):
+    (tmp_path / "theirs.py").write_text(PADDLE)
+    known = describe(f"{tmp_path / 'theirs.py'}:shared")
+    assert known.layers["0"] == known.layers["again"] == "BatchNorm1d"
+
+
+def test_weight_norm_along_another_axis_than_the_ports_is_noticed(tmp_path):
+    """Square, so that the loader of either framework would take it."""
+    (tmp_path / "theirs.py").write_text(PADDLE)
+    known = describe(f"{tmp_path / 'theirs.py'}:normed")
+    assert (known.torch_shapes["0.weight_g"], known.torch_shapes["1.weight_g"]) == ((1, 3), (3, 1))
+    shapes = {"weight_g": (3, 1), "weight_v": (3, 3), "bias": (3,)}
+    tensors = {
+        f"{n}.{name}": TensorInfo((f"{n}.{name}",), np.dtype("f4"), shape)
+        for n in (0, 1)
+        for name, shape in shapes.items()
+    }
+    with pytest.raises(PlanError) as caught:
+        make_plan(tensors, "torch", Request(known))
+    assert "'0.weight_g': it is [3, 1], and the layer in Paddle, as it is set up, goes with [1, 3]" in str(
+        caught.value
+    )
+    assert "1.weight_g" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +161,7 @@ def test_a_class_of_the_users_with_a_layers_name_is_not_taken_for_it():
         "parameter_names": {},
         "torch_shapes": {},
     }
-    from converter import PlanError, Request, TensorInfo, make_plan
-
     known = Knowledge.of_description(described)
-    import numpy as np
-
     tensors = {"a.weight": TensorInfo(("a.weight",), np.dtype("f4"), (2, 2))}
     with pytest.raises(PlanError, match="is no layer of either framework"):
         make_plan(tensors, "torch", Request(known))

@@ -53,6 +53,14 @@ def test_names_match_whole_components_only(template, name, values):
         ("a -> nothing, transpose", "there is nothing to do"),
         ("nothing -> nothing", "there is nothing to do"),
         ("a -> b, with", "'with' is no operation"),
+        ("a -> b, permute x", "'x' are no whole numbers"),
+        ("a -> b, reshape 4x-1 8", "'4 -1' are no whole numbers"),
+        ("a -> b, cast float32 float99", "'float99' is no dtype"),
+        ("a -> b, cast float32 O", "'O' is no dtype"),
+        ("a -> b + c, split 0 1 2 3", "the sizes of all 2 parts or none"),
+        ("a -> b, flatten v", "flatten takes another tensor's name and one of its axes"),
+        ("a.{0}.w -> b.{0}.w", "is no tensor name"),
+        ("a.{p:path}.w -> b.{p}.w", "both sides must use the same variables"),
         ("a -> b, with c.{i}", "both sides must use the same variables"),
         (" -> b", "'' is no tensor name"),
         ("a b -> c", "'a b' is no tensor name"),
@@ -72,13 +80,12 @@ def test_what_is_no_rule_is_quoted_with_the_reason(text, reason):
         ("a -> b, transpose", (2, 3, 4), "transpose takes two dimensions"),
         ("a -> b, permute 0 2 1", (2, 3), "axes [0, 2, 1] do not fit the shape [2, 3]"),
         ("a -> b, permute 0 0", (2, 3), "takes every axis once"),
-        ("a -> b, permute x", (2,), "'x' are no whole numbers"),
         ("a -> b, reshape 2x3 7", (2, 3), "[2, 3] cannot become [7]"),
         ("a -> b, reshape 2x3 6", (3, 2), "[3, 2] cannot become [6]"),
         ("a -> b + c, split 0", (3, 2), "cannot be cut along axis 0 into 2 equal parts"),
         ("a -> b + c, split 3", (4, 2), "cannot be cut along axis 3"),
         ("a -> b + c, split 0 1 2", (4, 2), "cannot be cut along axis 0 into [1, 2]"),
-        ("a -> b, cast float32 float99", (2,), "'float99' is no dtype"),
+        ("a -> b, unsqueeze 5", (2,), "has no place for an axis 5"),
     ],
 )
 def test_an_operation_that_does_not_fit_the_shape_says_so(text, shape, reason):
@@ -134,13 +141,15 @@ def test_every_word_of_the_language_is_tried_above():
 
 
 def test_flatten_goes_back_to_the_shape_that_a_model_or_a_sibling_tells():
-    rule = parse_rule("a -> b, flatten v")
+    rule = parse_rule("a -> b, flatten v 0")
     assert result_shapes(rule.bind([(4, 1, 1)], forward=True), [(4, 1, 1)]) == [(4,)]
     assert result_shapes(rule.bind([()], forward=True), [()]) == [()]
     told = rule.bind([(24,)], forward=False, torch_shape=(4, 6))
     assert result_shapes(told, [(24,)]) == [(4, 6)]
     sibling = rule.bind([(4,)], forward=False, sibling={"v": (4, 3, 3)}.get)
     assert result_shapes(sibling, [(4,)]) == [(4, 1, 1)]
+    with pytest.raises(ValueError, match="norms along another axis"):
+        rule.bind([(5,)], forward=False, sibling={"v": (4, 3, 3)}.get)
     with pytest.raises(ValueError, match="nothing tells its shape"):
         rule.bind([(4,)], forward=False)
     with pytest.raises(ValueError, match=r"\[24\] cannot become \[4, 5\]"):

@@ -57,7 +57,8 @@ def test_names_change_and_change_back():
 
 
 def test_num_batches_tracked_is_dropped_and_stays_in_the_plan():
-    (step,) = make_plan(infos(bn__num_batches_tracked=()), "torch", of_types(bn="BatchNorm2d")).steps
+    tensors = infos(bn__weight=(3,), bn__num_batches_tracked=())
+    _, step = make_plan(tensors, "torch", of_types(bn="BatchNorm2d")).steps
     assert not step.targets
     assert step.reason == "Paddle has no such tensor"
 
@@ -301,3 +302,112 @@ def test_a_rules_file_is_read_and_named_in_its_errors(tmp_path):
     path.write_text("rules = [")
     with pytest.raises(UsageError, match=r"rules\.toml: "):
         RuleFile.load(path)
+
+
+def test_a_tensor_that_the_model_does_not_have_is_refused():
+    known = Knowledge("torch", {"": "Mine", "fc": "Linear"}, {"fc.weight": Expected((2, 2))})
+    message = str(refused(infos(fc__weight=(2, 2), fc__bias=(2,), head__bias=(2,)), Request(known)))
+    assert "the model has no such tensor in Torch" in message
+    assert "'fc.bias'" in message
+    assert "'head.bias'" in message
+
+
+@pytest.mark.parametrize(
+    ("rules", "assumed", "types"),
+    [
+        ({}, ["linear=*,embedding=emb"], {}),
+        ({}, ["linear=*"], {"emb": "Embedding"}),
+        ({"layers": {"{x:word}": "Linear", "emb": "Embedding"}}, [], {}),
+    ],
+)
+def test_words_that_contradict_each_other_or_the_model_are_refused(rules, assumed, types):
+    said = Request(Knowledge("torch", types), RuleFile.parse(rules), Assumption.parse_all(assumed))
+    message = str(refused(infos(emb__weight=(4, 4)), said))
+    assert "'emb.weight': its layer 'emb' is said to be Linear and Embedding" in message
+
+
+def test_two_rules_for_one_tensor_are_refused_and_both_shown():
+    rules = RuleFile.parse(
+        {"rules": ["{p:path}.weight -> {p:path}.weight", "a.weight -> a.weight, transpose"]}
+    )
+    message = str(refused(infos(a__weight=(2, 2)), Request(rules=rules)))
+    assert "these rules both have it: {p:path}.weight -> {p:path}.weight; a.weight -> a.weight" in message
+
+
+def test_a_users_rule_counts_wherever_its_tensor_stands_in_the_file():
+    rules = RuleFile.parse({"rules": ["attn.my_v -> attn.v_proj.weight"]})
+    known = Knowledge("torch", {"attn": "MultiheadAttention"})
+    tensors = infos(attn__q_proj__weight=(2, 2), attn__k_proj__weight=(2, 2), attn__v_proj__weight=(2, 2))
+    message = str(refused(tensors, Request(known, rules), "paddle"))
+    assert "'attn.v_proj.weight': two rules use it" in message
+
+
+def test_what_fits_no_tensor_is_said():
+    rules = RuleFile.parse({"rules": ["typo -> x"], "layers": {"nothere": "Linear", "fc": "Linear"}})
+    plan = make_plan(infos(fc__weight=(2, 2)), "torch", Request(rules=rules))
+    assert plan.assumptions == (
+        "Linear=fc",
+        "nothing, for it fits no tensor: Linear=nothere",
+        "nothing, for it fits no tensor: the rule 'typo -> x'",
+    )
+
+
+def test_tensors_of_one_layer_that_do_not_go_together_are_refused():
+    message = str(refused(infos(fc__weight=(3, 4), fc__bias=(99,)), of_types(fc="Linear")))
+    assert "'fc.bias': its size 'out' is 99, and that of 'fc.weight' is 3" in message
+    message = str(refused(infos(r__weight_ih_l0=(9, 4), r__weight_hh_l0=(8, 7)), of_types(r="LSTM")))
+    assert "'r.weight_hh_l0': its size 'gates*hidden' is 8, and that of 'r.weight_ih_l0' is 9" in message
+
+
+def test_a_misshapen_tensor_is_never_allowed_to_be_left_out():
+    known = Knowledge("torch", {"fc": "Linear"}, {"fc.weight": Expected((2, 2))})
+    allowed = Request(known, allow_missing=("*",), allow_unexpected=("*",))
+    assert "cannot be a Linear's weight" in str(refused(infos(fc__weight=(2, 2, 1)), allowed))
+
+
+def test_a_name_that_begins_with_a_dot_is_not_lost():
+    tensors = infos(fc__weight=(2, 2), **{"__weight": (2, 2)})
+    message = str(refused(tensors, Request(assumptions=Assumption.parse_all(["linear=*"]))))
+    assert "'.weight': a Linear has no tensor '.weight' in Torch" in message
+
+
+def test_a_layer_of_the_frameworks_without_rules_is_not_taken_for_the_users():
+    known = Knowledge("torch", {"norm": "torch.nn.modules.normalization.RMSNorm"})
+    message = str(refused(infos(norm__weight=(4,)), Request(known)))
+    assert "RMSNorm has no rules" in message
+    assert '[types] RMSNorm = "Custom"' in message
+    kept = Request(known, RuleFile.parse({"types": {"RMSNorm": "Custom"}}))
+    assert targets(make_plan(infos(norm__weight=(4,)), "torch", kept)) == {"norm.weight": (4,)}
+
+
+def test_what_only_torch_has_may_be_missing_in_a_layer_of_the_users_class():
+    known = Knowledge(
+        "torch", {"bn": "MyBN"}, {"bn.weight": Expected((3,)), "bn.num_batches_tracked": Expected(())}
+    )
+    rules = RuleFile.parse({"types": {"MyBN": "BatchNorm1d"}})
+    assert make_plan(infos(bn__weight=(3,)), "paddle", Request(known, rules)).targets
+
+
+def test_a_composites_glob_may_cover_its_layers_too():
+    tensors = infos(layers__0__self_attn__in_proj_weight=(12, 4), layers__0__norm1__weight=(4,))
+    assumed = Assumption.parse_all(["transformerencoderlayer=layers.*"])
+    plan = make_plan(tensors, "torch", Request(assumptions=assumed))
+    assert [step.layer_type for step in plan.steps] == ["MultiheadAttention", "LayerNorm"]
+
+
+def test_a_conversion_that_would_write_nothing_is_refused():
+    allowed = Request(allow_unexpected=("*",))
+    assert "nothing would be written" in str(refused(infos(a=(2,)), allowed))
+
+
+def test_a_layernorm_without_a_model_is_taken_to_normalise_one_axis_and_that_is_said():
+    known = Knowledge("torch", {"n": "LayerNorm"})
+    plan = make_plan(infos(n__weight=(20,)), "paddle", Request(known))
+    assert plan.assumptions == ("'n' normalises one axis, for nothing tells of more",)
+
+
+def test_ten_thousand_tensors_are_no_matter():
+    """Planning is linear: this takes a second, and would take minutes if it were not."""
+    kinds = {f"h.{i}.fc": "Linear" for i in range(10_000)}
+    tensors = {f"{path}.weight": TensorInfo((f"{path}.weight",), FLOAT, (2, 2)) for path in kinds}
+    assert len(make_plan(tensors, "torch", Request(Knowledge("torch", kinds))).steps) == 10_000

@@ -358,7 +358,9 @@ def test_every_row_is_used_by_a_case(steps):
 def test_every_variant_composite_and_class_has_a_case():
     torch, paddle = (" ".join(getattr(case, side) for case in CASES.values()) for side in ("torch", "paddle"))
     assert [kind for kind in {*LAYER_RULES, *COMPOSITES} - {*BASES} if f"nn.{kind}(" not in torch] == []
-    assert [name for name in PADDLE_CLASSES if f"nn.{name}(" not in paddle] == []
+    # Paddle's first BatchNorm is float32 whatever the default dtype; test_knowledge has it.
+    without_case = {"BatchNorm"}
+    assert [name for name in PADDLE_CLASSES if f"nn.{name}(" not in paddle] == [*without_case]
 
 
 REFUSED = {
