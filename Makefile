@@ -37,6 +37,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/check_bp.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/convert.py
 
 clean:
 	rm -rf $(VENV) dgtool-run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache

@@ -8,8 +8,8 @@ dgtool has its results on the disk (fsync) before they take their name; a copy a
 there are two tables: in the first everything is brought to the disk, in the second nothing is (dgtool
 with fsync made idle). Ratios are between like and like, round by round.
 
-No X2Paddle: it translates models (`x2paddle.convert.pytorch2paddle` traces a module that is given inputs,
-`--framework onnx|tensorflow|caffe` take graphs); there is nothing in it that takes a state dict.
+No X2Paddle: by its documents it translates models (it traces a Torch module that is given inputs, or takes
+ONNX, TensorFlow and Caffe graphs), and has no command that takes a state dict.
 
     python benchmarks/convert.py [--rounds 5] [--pairs 64] [--memory-pairs 256] [--folder DIR]
 """

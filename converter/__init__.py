@@ -8,10 +8,10 @@ from converter.knowledge import Assumption, Knowledge, LayerSpec, ModelError, de
 from converter.load import load_into
 from converter.operations import describe as describe_operations
 from converter.pipeline import Conversion, Source, check_target, convert, framework_of, open_source, plan
-from converter.plan import Plan, Step, converted
 from converter.planner import Request, make_plan
 from converter.rule_file import RuleFile
 from converter.selection import select
+from converter.steps import Plan, Step, converted
 from converter.verify import verify
 
 __all__ = [

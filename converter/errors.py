@@ -37,6 +37,10 @@ class FormatError(ConverterError):
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
         self.path = path
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type[FormatError], tuple[Path, str]]:
+        return type(self), (self.path, self.problem)  # worker processes raise it
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from converter.formats import open_checkpoint
 from converter.knowledge import Knowledge
 from converter.operations import same_bits
 from converter.pipeline import framework_of
-from converter.plan import converted
 from converter.planner import ALLOWED, Request, make_plan
 from converter.rule_file import NO_RULES, RuleFile
 from converter.selection import select
+from converter.steps import converted
 
 __all__ = ["load_into"]
 

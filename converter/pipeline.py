@@ -17,10 +17,10 @@ from converter.formats import format_of, open_checkpoint
 from converter.formats.paddle import reinterpret
 from converter.knowledge import Assumption, Knowledge, LayerSpec, describe
 from converter.operations import same_bits
-from converter.plan import Plan
 from converter.planner import Request, make_plan, ownership_of
 from converter.rule_file import NO_RULES, RuleFile
 from converter.selection import hints, select
+from converter.steps import Plan
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -16,8 +16,8 @@ from converter.knowledge import CUSTOM, Assumption, Knowledge, is_frameworks
 from converter.language import Name, Rule
 from converter.operations import Cast, Operation, Shape, result_shapes
 from converter.ownership import Owner, Ownership, joined
-from converter.plan import Plan, Step
 from converter.rule_file import NO_RULES, RuleFile
+from converter.steps import Plan, Step
 
 __all__ = ["ALLOWED", "Request", "layer_types", "make_plan", "ownership_of"]
 

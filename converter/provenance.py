@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from converter.checkpoint import Extent, TensorInfo, view
-from converter.plan import Plan
+from converter.steps import Plan
 
 __all__ = ["PLAN", "SOURCES", "UNKNOWN", "VERSION", "describe", "plan_digest", "sha256"]
 

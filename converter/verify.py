@@ -37,7 +37,7 @@ from converter.operations import (
     describe,
     invert,
 )
-from converter.plan import Plan, Step
+from converter.steps import Plan, Step
 
 __all__ = ["Check", "problems", "run_checks", "trailing_casts", "verify"]
 

@@ -21,7 +21,7 @@ from converter.optimizer.families import (
     zero_dimensional,
 )
 from converter.optimizer.steps import MOST_STEPS, Restate, count_steps, power_after
-from converter.plan import Plan, Step
+from converter.steps import Plan, Step
 
 __all__ = ["listed", "optimizer_plan"]
 

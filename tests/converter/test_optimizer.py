@@ -14,8 +14,8 @@ from converter.knowledge import Knowledge
 from converter.operations import apply, invert, same_bits
 from converter.optimizer import groups_in, optimizer_plan
 from converter.optimizer.steps import power_after
-from converter.plan import converted
 from converter.planner import Request, make_plan
+from converter.steps import converted
 
 # Hyperparameters are numbers that float32 holds wherever Paddle passes them to its kernels as such. No L2
 # decay in Adam here: the gradient of attention's key bias is rounding alone, and Adam would scale it up.
@@ -339,7 +339,7 @@ from converter.formats import format_of, open_checkpoint
 from converter.knowledge import Knowledge
 from converter.optimizer import groups_in, optimizer_plan
 from converter.optimizer.steps import count_steps, power_after
-from converter.plan import converted
+from converter.steps import converted
 from converter.planner import Request, make_plan
 
 def fresh(make="Adam(.01, parameters=p)", dtype="float64", of=None):

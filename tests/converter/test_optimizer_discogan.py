@@ -5,8 +5,8 @@ import json
 from converter.formats import format_of, open_checkpoint
 from converter.knowledge import Knowledge
 from converter.optimizer import ParameterGroup, optimizer_plan
-from converter.plan import converted
 from converter.planner import Request, make_plan
+from converter.steps import converted
 from DG_pair import DISCOGAN
 
 GAN = """

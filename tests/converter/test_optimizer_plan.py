@@ -13,9 +13,9 @@ from converter.operations import same_bits
 from converter.optimizer import ParameterGroup, groups_in, groups_of, optimizer_plan
 from converter.optimizer.families import FAMILIES
 from converter.optimizer.steps import power_after
-from converter.plan import converted
 from converter.planner import Request, make_plan
 from converter.rule_file import RuleFile
+from converter.steps import converted
 
 VALUES = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0, "amsgrad": False}
 SGD_VALUES = {"lr": 0.1, "momentum": 0.9, "dampening": 0, "weight_decay": 0, "nesterov": False}

@@ -1,11 +1,14 @@
 """Verification: planted mistakes are found and named, and what is right passes."""
 
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter import Plan, Step, TensorInfo, VerifyError, open_checkpoint
+from converter import FormatError, Plan, Step, TensorInfo, VerifyError, open_checkpoint
 from converter._copy import Difference, difference
 from converter.checkpoint import BFLOAT16
 from converter.execute import write
@@ -241,3 +244,8 @@ def test_bits_are_compared_not_numbers():
     assert difference(nan, np.uint32([0x7FC00001]).view(np.float32)) is not None
     assert difference(np.complex128([1 + 1j]), np.complex128([1 - 1j])) is not None
     assert difference(np.zeros(3, BFLOAT16), np.zeros(3, BFLOAT16)) is None
+
+
+def test_an_error_of_a_worker_process_keeps_its_file_and_its_reason():
+    error = pickle.loads(pickle.dumps(FormatError(Path("a.pth"), "is truncated")))
+    assert (str(error), error.path) == ("a.pth: is truncated", Path("a.pth"))
