@@ -155,21 +155,17 @@ class _Planner:
     # By rules ------------------------------------------------------------------------------------
 
     def _by_user_rules(self, name: str) -> Step | None:
-        fitting = [
-            (rule, values)
-            for rule in self.request.rules.rules
-            for template in rule.side(self.source)
-            if (values := template.match(name)) is not None
-        ]
-        if len({str(rule) for rule, _ in fitting}) > 1:
-            self._refuse(name, "these rules both have it: " + "; ".join(str(rule) for rule, _ in fitting))
-        elif fitting:
-            rule, values = fitting[0]
-            self.used.add(str(rule))
-            outcome = self._apply(rule, values, "", "", "rule")
-            if isinstance(outcome, Step):
-                return outcome
-            self._refuse(name, f"the rule '{rule}' does not fit: {outcome}")
+        """Apply the first of the user's rules that has the tensor."""
+        for rule in self.request.rules.rules:
+            for template in rule.side(self.source):
+                values = template.match(name)
+                if values is not None:
+                    self.used.add(str(rule))
+                    outcome = self._apply(rule, values, "", "", "rule")
+                    if isinstance(outcome, Step):
+                        return outcome
+                    self._refuse(name, f"the rule '{rule}' does not fit: {outcome}")
+                    return None
         return None
 
     def _by_layer(self, name: str) -> Step | None:

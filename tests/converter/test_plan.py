@@ -326,12 +326,13 @@ def test_words_that_contradict_each_other_or_the_model_are_refused(rules, assume
     assert "'emb.weight': its layer 'emb' is said to be Linear and Embedding" in message
 
 
-def test_two_rules_for_one_tensor_are_refused_and_both_shown():
+def test_the_first_rule_that_has_a_tensor_counts_and_one_that_never_does_is_said():
     rules = RuleFile.parse(
         {"rules": ["{p:path}.weight -> {p:path}.weight", "a.weight -> a.weight, transpose"]}
     )
-    message = str(refused(infos(a__weight=(2, 2)), Request(rules=rules)))
-    assert "these rules both have it: {p:path}.weight -> {p:path}.weight; a.weight -> a.weight" in message
+    plan = make_plan(infos(a__weight=(2, 2)), "torch", Request(rules=rules))
+    assert plan.steps[0].operations == ()
+    assert plan.assumptions == ("nothing, for it fits no tensor: the rule 'a.weight -> a.weight, transpose'",)
 
 
 def test_a_users_rule_counts_wherever_its_tensor_stands_in_the_file():
