@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from converter.checkpoint import Framework, KeyPath, Scalar, TensorInfo, dotted
+from converter.checkpoint import Framework, KeyPath, Scalar, TensorInfo
 from converter.errors import PlanError, Problem
+from converter.fitting import Fitter, target_of
 from converter.knowledge import CUSTOM, Assumption, Knowledge, is_frameworks
-from converter.language import Name, Rule
-from converter.operations import Cast, Operation, Shape, result_shapes
+from converter.operations import Cast
 from converter.ownership import Owner, Ownership, joined
 from converter.rule_file import NO_RULES, RuleFile
 from converter.steps import Plan, Step
@@ -79,7 +78,6 @@ class _Planner:
     source: Framework
     request: Request
     problems: list[Problem] = field(default_factory=list)
-    notes: dict[str, None] = field(default_factory=dict)
     ambiguous: bool = False
 
     def __post_init__(self) -> None:
@@ -93,11 +91,10 @@ class _Planner:
         self.ownership = Ownership(
             self.tensors, self.source, self.knowledge, self.request.rules, self.request.assumptions
         )
+        self.fitter = Fitter(self.tensors, self.source, self.knowledge)
         self.refused: set[str] = set()
         self.used: set[str] = set()
         """The user's rules that apply to some tensor."""
-        self.sizes: dict[tuple[str, str, str], tuple[int, str]] = {}
-        """By layer, number of a sublayer and name of a size: what it is, and which tensor says so."""
 
     def _tied_sources(self) -> Iterator[tuple[str, TensorInfo]]:
         """Give the names that a file left out because they share another's tensor."""
@@ -135,7 +132,11 @@ class _Planner:
         unused = [word for word in said if word not in self.ownership.used]
         unused += [f"the rule '{rule}'" for rule in self.request.rules.rules if str(rule) not in self.used]
         assumed = [word for word in said if word in self.ownership.used]
-        notes = (*assumed, *self.notes, *(f"nothing, for it fits no tensor: {word}" for word in unused))
+        notes = (
+            *assumed,
+            *self.fitter.notes,
+            *(f"nothing, for it fits no tensor: {word}" for word in unused),
+        )
         return Plan(self.source, self.target, tuple(steps), dict(scalars), notes)
 
     def _refuse(self, name: str, reason: str) -> None:
@@ -161,7 +162,7 @@ class _Planner:
                 values = template.match(name)
                 if values is not None:
                     self.used.add(str(rule))
-                    outcome = self._apply(rule, values, "", "", "rule")
+                    outcome = self.fitter.fit(rule, values, "", "", "rule")
                     if isinstance(outcome, Step):
                         return outcome
                     self._refuse(name, f"the rule '{rule}' does not fit: {outcome}")
@@ -198,7 +199,7 @@ class _Planner:
             for template in rule.side(self.source):
                 values = template.match(owner.within)
                 if values is not None:
-                    outcome = self._apply(rule, values, prefix, renamed, owner.kind)
+                    outcome = self.fitter.fit(rule, values, prefix, renamed, owner.kind)
                     if isinstance(outcome, Step):
                         fitting.append(outcome)
                     else:
@@ -236,107 +237,7 @@ class _Planner:
                 f'if it keeps it as it is, say so: [types] {own} = "{CUSTOM}" in a rules file',
             )
             return None
-        return Step((info,), (self._target(info, target, info.shape, info.dtype),), (), kind)
-
-    def _apply(
-        self, rule: Rule, values: Mapping[str, str], prefix: str, renamed: str, kind: str
-    ) -> Step | str:
-        """Apply a rule to the tensors that it names. Return the reason if it does not fit."""
-        own, other = (rule.torch, rule.paddle)[:: 1 if self.forward else -1]
-        here = [prefix + name.fill(values) for name in own]
-        aliases = [name.fill(values) for name in rule.aliases]
-        same = [prefix + alias for alias in aliases if not self.forward and prefix + alias in self.tensors]
-        if same:
-            here = [name for name in here if name in self.tensors] + same
-        needed = [prefix + rule.companion.fill(values)] if rule.companion and self.forward else []
-        absent = [name for name in (*here, *needed) if name not in self.tensors]
-        if absent:
-            return f"it goes with '{absent[0]}', which is not there"
-        sources = tuple(self.tensors[name] for name in here)
-        if rule.one_sided:
-            return Step(sources, (), (), kind, f"{self.target.title()} has no such tensor")
-        if len({info.dtype for info in sources}) > 1:
-            return f"its parts have different dtypes ({', '.join(str(info.dtype) for info in sources)})"
-        there = [renamed + name.fill(values) for name in other]
-        shapes: list[Shape] = [info.shape for info in sources]
-        operations: list[Operation] = []
-        dtype = sources[0].dtype
-        try:
-            if same and len(here) > 1:
-                operations.append(rule.bind_aliases(len(here), forward=False))
-                shapes = result_shapes(operations, shapes)
-            _check_dimensions(own, shapes, kind)
-            own_shapes = shapes
-            told = self._told_shape(here[0], there[0], rule)
-            operations += rule.bind(
-                shapes, forward=self.forward, torch_shape=told, sibling=self._sibling(prefix)
-            )
-            shapes = result_shapes(operations, [info.shape for info in sources])
-            _check_dimensions(other, shapes, kind)
-            if prefix:
-                torch_shapes = own_shapes if self.forward else shapes
-                self._check_sizes(rule.torch, torch_shapes, prefix, values, here[0])
-            for cast in (operation for operation in operations if isinstance(operation, Cast)):
-                if cast.before != dtype:
-                    raise ValueError(f"it is {dtype}, not {cast.before}")
-                dtype = cast.after
-        except ValueError as error:
-            return str(error)
-        if aliases and self.forward:
-            there += [renamed + alias for alias in aliases]
-            operations.append(rule.bind_aliases(len(there), forward=True))
-            shapes = shapes * len(there)
-        targets = tuple(
-            self._target(sources[0], name, shape, dtype) for name, shape in zip(there, shapes, strict=True)
-        )
-        return Step(sources, targets, tuple(operations), kind)
-
-    def _told_shape(self, here: str, there: str, rule: Rule) -> Shape | None:
-        """Return the shape of a tensor in Torch where a model tells.
-
-        Raises ValueError where a source from Torch has another, as weight_norm along another axis has.
-        """
-        torch, paddle = (here, there) if self.forward else (there, here)
-        if self.knowledge.framework == "paddle":
-            told = self.knowledge.torch_shapes.get(paddle)
-            found = self.tensors[here].shape
-            if self.forward and told not in (None, found):
-                raise ValueError(
-                    f"it is {list(found)}, and the layer in Paddle, as it is set up, goes with "
-                    f"{list(told or ())}"
-                )
-        else:
-            expected = self.knowledge.tensors.get(torch)
-            told = None if expected is None else expected.shape
-        if not self.forward and told is None and ("flatten",) in rule.operations:
-            self.notes[f"'{there.rpartition('.')[0]}' normalises one axis, for nothing tells of more"] = None
-        return told
-
-    def _sibling(self, prefix: str) -> Callable[[str], Shape | None]:
-        def shape(name: str) -> Shape | None:
-            info = self.tensors.get(prefix + name)
-            return None if info is None else info.shape
-
-        return shape
-
-    def _check_sizes(
-        self, names: Sequence[Name], shapes: Sequence[Shape], prefix: str, values: Mapping[str, str], of: str
-    ) -> None:
-        """Raise ValueError if a size that the rules name is not the same in all of a layer's tensors."""
-        which = ",".join(values.values())
-        for name, shape in zip(names, shapes, strict=True):
-            for size, value in zip(name.sizes.split(", "), shape, strict=False):
-                if re.match(r"[a-z]", size):
-                    known, says = self.sizes.setdefault((prefix, which, size), (value, of))
-                    if known != value:
-                        raise ValueError(f"its size '{size}' is {value}, and that of '{says}' is {known}")
-
-    def _target(self, info: TensorInfo, name: str, shape: Shape, dtype: np.dtype[np.generic]) -> TensorInfo:
-        """Return the tensor to write: nested as its source is."""
-        group = dotted(info.path[:-1])
-        inside = bool(group) and name.startswith(f"{group}.")
-        path = (*info.path[:-1], name.removeprefix(f"{group}.")) if inside else (name,)
-        return TensorInfo(path, dtype, shape)
+        return Step((info,), (target_of(info, target, info.shape, info.dtype),), (), kind)
 
     # Over all steps ------------------------------------------------------------------------------
 
@@ -361,7 +262,7 @@ class _Planner:
                 for name in names:
                     if present and name not in written and len(written[present[0]][0].targets) == 1:
                         step, target = written[present[0]]
-                        named = self._target(target, name, target.shape, target.dtype)
+                        named = target_of(target, name, target.shape, target.dtype)
                         tied.append(replace(step, targets=(named,)))
         return tied
 
@@ -410,11 +311,3 @@ class _Planner:
 
 def _is_floating(dtype: np.dtype[np.generic]) -> bool:
     return dtype.kind == "f" or dtype.name == "bfloat16"
-
-
-def _check_dimensions(names: Sequence[Name], shapes: Sequence[Shape], kind: str) -> None:
-    for name, shape in zip(names, shapes, strict=False):
-        if name.dimensions is not None and len(shape) != name.dimensions:
-            raise ValueError(
-                f"shape {list(shape)} cannot be a {kind}'s {name.text}: it has {name.dimensions} dimensions"
-            )

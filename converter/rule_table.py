@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from converter.language import OPERATIONS, Rule
+from converter.language import Rule
 from converter.rules import COMPOSITES, LAYER_RULES
+from converter.words import OPERATIONS
 
 __all__ = ["markdown"]
 

@@ -167,7 +167,7 @@ def prepare(
 ) -> Source:
     """Open the source with all that the user said of it. Raises the converter's and the pairs' errors."""
     from converter import Assumption, Knowledge, UsageError, open_source
-    from converter.language import FLOATS
+    from converter.words import FLOATS
     from parity import load_pair
 
     options = given_options(extra_layers=extra_layers)

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converter import UsageError
-from converter.language import OPERATIONS, Name, parse_rule
+from converter.language import Name, parse_rule
 from converter.operations import apply, invert, result_shapes, same_bits
 from converter.rules import LAYER_RULES
+from converter.words import OPERATIONS
 
 EVERY_RULE = [(kind, rule) for kind, rules in LAYER_RULES.items() for rule in rules]
 
