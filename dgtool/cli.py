@@ -46,7 +46,18 @@ def _root(
         raise typer.Exit
 
 
+_ASK_AGAIN_SECONDS = 15.0
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
+    if hasattr(signal, "setitimer"):
+        # An exit that happens to be raised within a finalizer is lost: then it is asked for again.
+        signal.signal(signal.SIGALRM, lambda *_: _exit(number))
+        signal.setitimer(signal.ITIMER_REAL, _ASK_AGAIN_SECONDS, _ASK_AGAIN_SECONDS)
+    _exit(number)
+
+
+def _exit(number: int) -> None:
     raise SystemExit(128 + number)
 
 
