@@ -101,7 +101,8 @@ def _directory_range(file: IO[bytes], path: Path) -> tuple[int, int]:
     end = file.seek(0, 2) - _END.size
     record = _read_at(file, end, _END)
     if record is None or record[0] != b"PK\x05\x06" or record[-1]:
-        raise FormatError(path, "is not a zip file, or is truncated, or has bytes after its end")
+        problem = "is not a zip file, or is truncated, or has bytes after its end; get or save it again"
+        raise FormatError(path, problem)
     size, first = record[5], record[6]
     locator = _read_at(file, end - _LOCATOR.size, _LOCATOR)
     if locator and locator[0] == b"PK\x06\x07":
