@@ -56,6 +56,8 @@ if sys.argv.pop() == "idle":
 from dgtool.cli import main
 main()
 """
+# Python keeps compiled modules, as it does for whoever installs dgtool; the first round makes them.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 PARTS = """
 import os, sys, time
 from pathlib import Path
@@ -185,7 +187,7 @@ def run(way: Way, folder: Path, *, sync: bool) -> float:
     target.unlink()
     os.sync()  # nothing of the run before is left to be written
     start = time.perf_counter()
-    subprocess.run(way.command(sync=sync), cwd=folder, check=True, capture_output=True)
+    subprocess.run(way.command(sync=sync), cwd=folder, check=True, capture_output=True, env=ENVIRONMENT)
     elapsed = time.perf_counter() - start
     target.unlink()
     return elapsed
