@@ -43,6 +43,8 @@ class Match:
     buffer: bool
     to_reference: Callable[[Array], Array]
     """Lays out the port's parameter, or its gradient or moment, as the reference has it."""
+    to_port: Callable[[Array], Array]
+    """The other way."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class _Expected:
 
     port: str
     shape: tuple[int, ...]
-    to_reference: Callable[[Array], Array]
+    operations: tuple[Operation, ...]
+    """From the port's layout to the reference's."""
 
 
 def align(network: str, reference: NetworkTensors, port: NetworkTensors) -> Alignment:
@@ -80,7 +83,8 @@ def align(network: str, reference: NetworkTensors, port: NetworkTensors) -> Alig
         elif (shape := port.tensors[wanted.port][1]) != wanted.shape:
             misshapen[name] = f"the port should have {list(wanted.shape)}, and has {list(shape)}"
         else:
-            matches[name] = Match(name, wanted.port, name in reference.buffers, wanted.to_reference)
+            ways = _applying(wanted.operations), _applying(invert(wanted.operations))
+            matches[name] = Match(name, wanted.port, name in reference.buffers, *ways)
     known = {wanted.port for wanted in expected.values()} | torch_only
     return Alignment(matches, missing, tuple(name for name in port.tensors if name not in known), misshapen)
 
@@ -91,7 +95,7 @@ def _expected(
     """Return what the port should have, by the reference's name, and what only Torch has, by rule."""
     if reference.framework == port.framework:
         same = {
-            name: _Expected(name, shape, _to_reference(())) for name, (_, shape) in reference.tensors.items()
+            name: _Expected(name, shape, ()) for name, (_, shape) in reference.tensors.items()
         }
         return same, frozenset()
     torch_side = reference if reference.framework == "torch" else port
@@ -111,10 +115,10 @@ def _expected(
         operations = _one_to_one(network, step)
         source, target = step.sources[0], step.targets[0]
         if torch_side is reference:
-            expected[source.name] = _Expected(target.name, target.shape, _to_reference(invert(operations)))
+            expected[source.name] = _Expected(target.name, target.shape, invert(operations))
             one_sided |= {alias.name for alias in step.targets[1:]}
         else:
-            expected[target.name] = _Expected(source.name, source.shape, _to_reference(operations))
+            expected[target.name] = _Expected(source.name, source.shape, operations)
     return expected, one_sided
 
 
@@ -134,5 +138,5 @@ def _one_to_one(network: str, step: Step) -> tuple[Operation, ...]:
     )
 
 
-def _to_reference(operations: tuple[Operation, ...]) -> Callable[[Array], Array]:
+def _applying(operations: tuple[Operation, ...]) -> Callable[[Array], Array]:
     return lambda array: np.asarray(apply(operations, [array])[0], order="C")

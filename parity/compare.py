@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -40,8 +41,12 @@ class Comparison:
         self.alignments: dict[str, Alignment] = {}
         self.scales: dict[str, float] = {}
         """Of the last unit: the norm over the network of its gradients, or of each optimizer slot."""
+        self.terms = 0
+        """Length of the longest sum, as the replica measured it; 0 without a replica."""
         self._judge = partial(judge, dtype, oracle=oracle)
+        self._loss_floor = 0.0
         self._batch_norm: Mapping[str, Mapping[str, Any]] = {}
+        self._floors: Mapping[str, float] = {}
         self._running_var: dict[tuple[str, str], tuple[int, Array, Array]] = {}
 
     def ready(self, reference: Mapping[str, Any], port: Mapping[str, Any]) -> Iterator[Row]:
@@ -71,6 +76,11 @@ class Comparison:
         # Only the Torch side counts the values per statistic (parity/frameworks).
         self._batch_norm = (reference if self.frameworks[0] == "torch" else port)["batch_norm"]
         expected, actual = reference["values"], port["values"]
+        floors = reference.get("floors", {})
+        # A single number's floor may be small by chance; the largest so far is none too large.
+        self._loss_floor = max(
+            [self._loss_floor, *(floors[name] / _loss_scale(expected[name]) for name in floors)]
+        )
         for name in [*expected, *(extra for extra in actual if extra not in expected)]:
             if name not in actual:
                 yield self._bare(iteration, "loss", "", name, "missing", "the port reports no such loss")
@@ -78,7 +88,16 @@ class Comparison:
                 yield self._bare(iteration, "loss", "", name, "unexpected", "only the port reports it")
             else:
                 metrics = measure(np.asarray(expected[name]), np.asarray(actual[name]))
-                yield self._judge(iteration, "loss", "", name, metrics, max(abs(expected[name]), _LOSS_FLOOR))
+                yield self._judge(
+                    iteration,
+                    "loss",
+                    "",
+                    name,
+                    metrics,
+                    _loss_scale(expected[name]),
+                    terms=reference.get("terms", 0),
+                    floor=self._loss_floor if name in floors else math.nan,
+                )
 
     def unit(
         self, message: Mapping[str, Any], port_message: Mapping[str, Any], tensors: tuple[Arrays, Arrays]
@@ -91,6 +110,8 @@ class Comparison:
         network, iteration = message["network"], message["iteration"]
         scales = message.get("scales")
         self.scales = {}
+        self.terms = message.get("terms", 0)
+        self._floors = message.get("floors", {})
         if message["quantity"] == "gradient":
             absent = frozenset(message["absent"]), frozenset(port_message["absent"])
             return self._gradients(iteration, network, absent, scales, *tensors)
@@ -98,6 +119,17 @@ class Comparison:
             recorded = _recorded(message), _recorded(port_message)
             return self._optimizer(iteration, network, recorded, scales, *tensors)
         return self._state(iteration, network, scales, *tensors)
+
+    def _relative_floors(self, scales: Mapping[str, float]) -> dict[str, float]:
+        """Return the replica's errors by tensor, none below the unit's median.
+
+        A tensor of few elements may show a small one by chance.
+        """
+        found = {
+            name: self._floors[name] / scale for name, scale in scales.items() if name in self._floors and scale
+        }
+        median = statistics.median(found.values()) if found else 0.0
+        return {name: max(floor, median) for name, floor in found.items()}
 
     def _gradients(
         self,
@@ -116,10 +148,18 @@ class Comparison:
         }
         norm = math.hypot(*(metrics.reference_norm for metrics in measured.values()))
         self.scales = dict(scales or {"gradient": norm})
+        floors = self._relative_floors(dict.fromkeys(measured, self.scales["gradient"]))
         for name, match in matches.items():
             if name in measured:
                 yield self._judge(
-                    iteration, "gradient", network, name, measured[name], self.scales["gradient"]
+                    iteration,
+                    "gradient",
+                    network,
+                    name,
+                    measured[name],
+                    self.scales["gradient"],
+                    terms=self.terms,
+                    floor=floors.get(name, math.nan),
                 )
             elif name in absent[0] and match.port in absent[1]:
                 yield self._bare(iteration, "gradient", network, name, "absent", "none on either side")
@@ -169,12 +209,25 @@ class Comparison:
         self.scales = dict(
             scales or {quantity: _typical(measured.values(), quantity) for quantity in _STATES}
         )
+        # A tensor that is zero but for rounding (a bias before BatchNorm that began at zero) has no norm to
+        # speak of; its like in the network have.
+        own = {
+            name: max(metrics.reference_norm, self.scales[quantity] * math.sqrt(metrics.count))
+            for name, (quantity, metrics, _, _) in measured.items()
+        }
+        floors = self._relative_floors(own)
         for name, (quantity, metrics, counter, note) in measured.items():
-            # A tensor that is zero but for rounding (a bias before BatchNorm that began at zero) has no
-            # norm to speak of; its like in the network have.
-            scale = max(metrics.reference_norm, self.scales[quantity] * math.sqrt(metrics.count))
             yield self._judge(
-                iteration, quantity, network, name, metrics, scale, exact=counter, framework_note=note
+                iteration,
+                quantity,
+                network,
+                name,
+                metrics,
+                own[name],
+                exact=counter,
+                framework_note=note,
+                terms=self.terms,
+                floor=floors.get(name, math.nan),
             )
 
     def _variance_bounds(
@@ -236,10 +289,19 @@ class Comparison:
             slot = key.rpartition("/")[2]
             norms[slot] = math.hypot(norms.get(slot, 0.0), metrics.reference_norm)
         self.scales = dict(scales or norms)
+        own = {key: self.scales[key.rpartition("/")[2]] for key in measured}
+        floors = self._relative_floors(own)
         for key, metrics in measured.items():
-            slot = key.rpartition("/")[2]
             yield self._judge(
-                iteration, "optimizer", network, key, metrics, self.scales[slot], exact=slot == _COUNTER
+                iteration,
+                "optimizer",
+                network,
+                key,
+                metrics,
+                own[key],
+                exact=key.endswith(f"/{_COUNTER}"),
+                terms=self.terms,
+                floor=floors.get(key, math.nan),
             )
 
     def _bare(
@@ -250,6 +312,10 @@ class Comparison:
     def _unkept(self, iteration: int, quantity: Quantity, network: str, name: str) -> Row:
         note = "recorded, but its values were not kept (--keep)"
         return self._bare(iteration, quantity, network, name, "unkept", note)
+
+
+def _loss_scale(value: float) -> float:
+    return max(abs(value), _LOSS_FLOOR)
 
 
 _STATES: tuple[Quantity, Quantity] = ("parameter", "buffer")

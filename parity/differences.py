@@ -1,4 +1,7 @@
-"""Known framework differences: what the port must show *because* it is right, as exact formulas."""
+"""BatchNorm's running variance: what the port must show *because* it is right, as an exact formula.
+
+Differences within a single call are in `parity.known`.
+"""
 
 from __future__ import annotations
 

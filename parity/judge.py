@@ -1,18 +1,14 @@
 """From figures to a judgement: which differences are at rounding level.
 
 The limits are relative errors, each against a scale that a single element cannot distort (see
-`SCALES`).
+`SCALES`). Where the reference was run with a disturbed replica beside it, the limit is derived from what
+the replica showed (`parity.bounds`, and docs/verdict.md for the argument).
 
-In float64 rounding lies many orders below any mistake (DiscoGAN in train mode: at most
-2e-12), and one limit serves every iteration. Parameters, and the running means behind them,
-get two orders more: where a gradient is zero by structure, Adam divides its rounding, 1e-16, by an
-epsilon of 1e-8, and every step moves the parameter by that times the learning rate.
-
-In float32 there is no such gap: Adam turns the rounding of a near-zero gradient into a whole step,
-so that correct ports part after the first one (measured over 30 iterations: up to 14 % in a loss,
-140 % in a gradient). Beside a float64 run, float32 is therefore shown and not judged (but for what is
-missing or not finite). Alone, its limits judge the first iteration, and only what is far beyond
-rounding.
+Without a replica there are fixed limits. In float64 rounding lies many orders below any mistake, and one
+limit serves every iteration; parameters, and the running means behind them, get two orders more, for
+Adam divides the rounding of a zero gradient by an epsilon of 1e-8. In float32 there is no such gap, and
+only the first iteration is judged, against what is far beyond rounding. Beside a float64 run, float32
+is shown and not judged (but for what is missing or not finite).
 """
 
 from __future__ import annotations
@@ -21,11 +17,14 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from parity.bounds import INCONCLUSIVE, limit
 from parity.metrics import Metrics
 
-__all__ = ["LIMITS", "SCALES", "Quantity", "Row", "Status", "judge"]
+__all__ = ["GOOD", "LIMITS", "SCALES", "Quantity", "Row", "Status", "judge", "limit_for"]
 
-Quantity = Literal["loss", "gradient", "parameter", "buffer", "optimizer"]
+Quantity = Literal[
+    "activation", "loss", "signal", "gradient", "optimizer", "parameter", "buffer"
+]
 Status = Literal[
     "equal",
     "rounding",
@@ -34,6 +33,7 @@ Status = Literal[
     "framework",
     "unjudged",
     "unkept",
+    "inconclusive",
     "differs",
     "missing",
     "unexpected",
@@ -42,11 +42,13 @@ Status = Literal[
 GOOD: frozenset[Status] = frozenset({"equal", "rounding", "zero", "absent", "framework", "unjudged"})
 
 SCALES: dict[Quantity, str] = {
+    "activation": "the output's norm",
     "loss": "the loss",
+    "signal": "the norm of the output's gradient",
     "gradient": "the network's gradient norm",
+    "optimizer": "the state's norm",
     "parameter": "the tensor's norm or its like's",
     "buffer": "the tensor's norm or its like's",
-    "optimizer": "the state's norm",
 }
 """What the L2 norm of a difference is divided by. Norms of gradients and of optimizer state (say,
 ``exp_avg``) are taken over the whole network; a parameter or buffer counts at least as much as one of
@@ -54,6 +56,8 @@ its size with the network's root mean square."""
 
 LIMITS: dict[str, dict[Quantity, tuple[float, float]]] = {
     "float64": {
+        "activation": (1e-9, 1e-9),
+        "signal": (1e-7, 1e-7),
         "loss": (1e-9, 1e-9),
         "gradient": (1e-9, 1e-9),
         "parameter": (1e-7, 1e-7),
@@ -61,6 +65,8 @@ LIMITS: dict[str, dict[Quantity, tuple[float, float]]] = {
         "optimizer": (1e-9, 1e-9),
     },
     "float32": {
+        "activation": (1e-3, math.inf),
+        "signal": (0.1, math.inf),
         "loss": (1e-4, math.inf),
         "gradient": (0.1, math.inf),
         "parameter": (math.inf, math.inf),
@@ -68,7 +74,8 @@ LIMITS: dict[str, dict[Quantity, tuple[float, float]]] = {
         "optimizer": (0.1, math.inf),
     },
 }
-"""By dtype and quantity: the limit in the first iteration and in later ones; inf is no judgement."""
+"""Without a replica, by dtype and quantity: the limit in the first iteration and in later ones; inf is no
+judgement. A signal is the gradient that reaches an output."""
 
 ZERO = {"float64": 1e-9, "float32": 1e-6}
 """By dtype: a gradient this small against the network's is zero but for rounding."""
@@ -92,6 +99,8 @@ class Row:
     limit: float
     note: str = ""
     metrics: Metrics | None = None
+    floor: float = math.nan
+    """The error of the reference's disturbed replica, over the same scale; NaN where it was not measured."""
 
     @property
     def good(self) -> bool:
@@ -104,13 +113,23 @@ class Row:
         return f"{self.network}.{self.name}" if self.network else self.name
 
 
-def limit_for(dtype: str, quantity: Quantity, iteration: int, oracle: bool = False) -> float:
+def limit_for(
+    dtype: str,
+    quantity: Quantity,
+    iteration: int,
+    *,
+    oracle: bool = False,
+    terms: int = 0,
+    floor: float = math.nan,
+) -> float:
     """Return the largest relative error that counts as rounding; initial values must be equal."""
-    first, later = LIMITS[dtype][quantity]
     if iteration < 0:
         return 0.0
     if oracle:
         return math.inf
+    if terms and not math.isnan(floor):
+        return limit(terms, dtype, floor)
+    first, later = LIMITS[dtype][quantity]
     return first if iteration == 0 else later
 
 
@@ -126,16 +145,23 @@ def judge(
     exact: bool = False,
     oracle: bool = False,
     framework_note: str = "",
+    terms: int = 0,
+    floor: float = math.nan,
 ) -> Row:
     """Judge one comparison against the limit for its dtype, quantity and iteration.
 
-    ``scale`` is what the error is relative to. ``exact`` asks for equality (counters); with
-    ``oracle`` a float64 run judges in this one's place. With ``framework_note``, the comparison is
-    against what a known framework difference predicts, and agreement has the status ``framework``.
+    ``scale`` is what the error is relative to, and so is ``floor``, the replica's error; ``terms`` is
+    the length of the longest sum. ``exact`` asks for equality (counters); with ``oracle`` a float64 run
+    judges in this one's place. With ``framework_note``, the comparison is against what a known framework
+    difference predicts, and agreement has the status ``framework``.
     """
-    limit = 0.0 if exact else limit_for(dtype, quantity, iteration, oracle)
+    allowed = 0.0
+    if not exact:
+        allowed = limit_for(dtype, quantity, iteration, oracle=oracle, terms=terms, floor=floor)
+    measured = bool(terms) and not math.isnan(floor)
     norm = metrics.difference_norm
     error = 0.0 if norm == 0.0 else norm / scale if scale else math.inf
+    zero = allowed if measured else ZERO[dtype]
     status: Status
     note = framework_note
     if not metrics.finite or not math.isfinite(norm):
@@ -145,13 +171,16 @@ def judge(
         )
     elif norm == 0.0:
         status = "framework" if framework_note else "equal"
-    elif quantity == "gradient" and max(metrics.reference_norm, metrics.port_norm) <= ZERO[dtype] * scale:
+    elif quantity == "gradient" and max(metrics.reference_norm, metrics.port_norm) <= zero * scale:
         status, note = "zero", "zero at rounding level on both sides"
-    elif not error <= limit:
+    elif not error <= allowed:
         status = "differs"
         note = f"not as a known difference predicts: {framework_note}" if framework_note else ""
-    elif math.isinf(limit):
+    elif math.isinf(allowed):
         status = "unjudged"
+    elif measured and allowed > INCONCLUSIVE:
+        status = "inconclusive"
+        note = f"rounding alone can make a difference of {allowed:.1e} here"
     else:
         status = "framework" if framework_note else "rounding"
-    return Row(dtype, iteration, quantity, network, name, status, error, limit, note, metrics)
+    return Row(dtype, iteration, quantity, network, name, status, error, allowed, note, metrics, floor)

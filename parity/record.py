@@ -58,6 +58,12 @@ class Run:
     dtype: Literal["float32", "float64"]
     iters: int
     record: Literal["all", "losses"] = "all"
+    calls: bool = False
+    """Record every call of a layer or function too, and the first iteration's with their tensors."""
+    floor: bool = False
+    """Run a disturbed replica of the reference beside it, to measure what rounding does."""
+    lockstep: bool = False
+    """Start every iteration of the port from the reference's state."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,8 @@ class Job:
     batches: Sequence[Path]
     """One ``.npz`` for each iteration."""
     runs: Sequence[Run]
+    calls: Path
+    """Folder, on disk, for the tensors of recorded calls."""
     threads: int = 1
 
 
@@ -115,6 +123,8 @@ class _Worker:
             "batches": [str(path) for path in job.batches],
             "runs": [vars(run) for run in job.runs],
             "threads": job.threads,
+            "role": role,
+            "calls": str(job.calls),
             "spool": str(folder),
             "scratch": str(spool),
             "max_pending": _MAX_PENDING,
@@ -191,6 +201,7 @@ class Workers:
         self._spool = spool
         self._progress = progress
         self._workers: dict[Role, _Worker] = {}
+        self._for_port: list[str] = []
         self.environments: dict[Role, Mapping[str, Any]] = {}
 
     def __enter__(self) -> Workers:
@@ -243,15 +254,32 @@ class Workers:
                 yield Event("unit", reference["run"], reference, port, tensors)
                 for role in ROLES:
                     self._workers[role].tell("back")
+                while self._for_port:
+                    self._workers["port"].tell(self._for_port.pop(0))
             else:
                 yield Event(reference["kind"], reference["run"], reference, port)
             remaining -= reference["kind"] == "end"
 
+    def give_state(self, path: Path) -> None:
+        """Let the port's next iteration start from the state in a file, once this unit is given back."""
+        self._for_port.append(str(path))
+
     def write_reprod_log(self, reference: Path, port: Path, log: Path) -> None:
         """Have reprod_log compare two of its files, in the worker that has Paddle loaded already."""
-        roles = [role for role in ROLES if self._workers[role].framework == "paddle"]
-        self._workers[roles[0]].tell(json.dumps([str(reference), str(port), str(log)]))
-        self._next(roles[0])
+        role = next(role for role in ROLES if self._workers[role].framework == "paddle")
+        self._ask(role, {"do": "log", "reference": str(reference), "port": str(port), "log": str(log)})
+        self._next(role)
+
+    def replay(
+        self, calls: Mapping[Role, Sequence[Mapping[str, Any]]], out: Mapping[Role, Path]
+    ) -> dict[Role, list[Mapping[str, Any]]]:
+        """Have both sides make the given calls again, each alone (parity/frameworks/_replay.py)."""
+        for role in ROLES:
+            self._ask(role, {"do": "replay", "calls": list(calls[role]), "out": str(out[role])})
+        return {role: self._next(role)["calls"] for role in ROLES}
+
+    def _ask(self, role: Role, command: Mapping[str, Any]) -> None:
+        self._workers[role].tell(json.dumps(command))
 
     def finish(self) -> None:
         """Let the workers end by themselves."""

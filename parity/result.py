@@ -9,16 +9,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from parity.diagnosis import verdict_of
 from parity.errors import TraceError
-from parity.judge import Quantity, Row
+from parity.finding import Finding, Verdict
+from parity.judge import SCALES, Quantity, Row
 from parity.metrics import Metrics
 
 __all__ = ["RESULT_FILE", "SCHEMA", "Loss", "Result", "json_safe", "rows_to_json"]
 
-SCHEMA = "dgtool.check/1"
+SCHEMA = "dgtool.check/2"
 RESULT_FILE = "check.json"
 
-_STAGES: dict[Quantity, int] = {"loss": 0, "gradient": 1, "optimizer": 2, "parameter": 3, "buffer": 4}
+_STAGES: dict[Quantity, int] = {quantity: stage for stage, quantity in enumerate(SCALES)}
 """In what order the quantities of one iteration come about."""
 
 
@@ -52,17 +54,24 @@ class Result:
     losses: list[Loss] = field(default_factory=list)
     shared_hyperparameters: Sequence[str] = ()
     """Layers and optimizers of Torch's that took Paddle's float32 attributes, for the float64 run."""
+    findings: Sequence[Finding] = ()
+    """What is wrong, in the order of the training step."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst that the findings, or the rows, say."""
+        return verdict_of(self.rows, self.findings)
 
     @property
     def mismatches(self) -> list[Row]:
         """The rows that a correct port would not show: float64 first, then in the order of causes."""
-        wrong = [row for row in self.rows if not row.good]
+        wrong = [row for row in self.rows if not row.good and row.status != "inconclusive"]
         return sorted(wrong, key=lambda row: (row.dtype != "float64", row.iteration, _STAGES[row.quantity]))
 
     @property
     def passed(self) -> bool:
-        """Whether something was compared and all of it agrees."""
-        return bool(self.rows) and all(row.good for row in self.rows)
+        """Whether something was compared, and nothing in it speaks against the port."""
+        return self.verdict in ("match", "rounding", "framework")
 
     def largest_loss_difference(self, dtype: str) -> float:
         """Return the largest absolute difference of any loss; NaN if one is NaN."""
@@ -71,7 +80,9 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values only; numbers that JSON lacks become the strings nan, inf and -inf."""
-        content = {"schema": SCHEMA, "result": "pass" if self.passed else "mismatch", **vars(self)}
+        content = {"schema": SCHEMA, "result": "pass" if self.passed else "mismatch", "verdict": self.verdict}
+        content |= vars(self)
+        content["findings"] = [finding.to_json() for finding in self.findings]
         content["losses"] = [{**asdict(loss), "difference": loss.difference} for loss in self.losses]
         content["rows"] = rows_to_json(self.rows)
         safe: dict[str, Any] = json_safe(content)
@@ -91,6 +102,8 @@ class Result:
             if schema != SCHEMA:
                 raise TraceError(f"{path}: is a result of version {schema}; this dgtool reads {SCHEMA}")
             content.pop("result")
+            content.pop("verdict")
+            content["findings"] = [Finding.from_json(finding) for finding in content["findings"]]
             content["dtypes"] = tuple(content["dtypes"])
             content["shared_hyperparameters"] = list(content["shared_hyperparameters"])
             content["rows"] = [_row_from_json(row) for row in content["rows"]]
@@ -121,8 +134,8 @@ def _row_from_json(content: dict[str, Any]) -> Row:
         metrics.pop("relative_l2")
         metrics["worst_index"] = tuple(metrics["worst_index"])
         metrics = Metrics(**{name: _number(value) for name, value in metrics.items()})
-    error, limit = _number(content.pop("error")), _number(content.pop("limit"))
-    return Row(**content, error=error, limit=limit, metrics=metrics)
+    figures = {name: _number(content.pop(name)) for name in ("error", "limit", "floor")}
+    return Row(**content, **figures, metrics=metrics)
 
 
 def _loss_from_json(content: dict[str, Any]) -> Loss:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 from parity import reprod
 from parity.compare import Comparison
 from parity.errors import UsageError, WorkerError
+from parity.handover import Handover
+from parity.investigation import Investigation
 from parity.judge import Row
 from parity.pair import Array, Implementation, Pair
 from parity.record import ROLES, Event, Job, Role, Run, Workers, spool_folder
@@ -54,18 +57,23 @@ def check(
     cannot be run, `ComparisonError` if the sides do not record the same things, and the converter's
     errors for weights that do not fit.
     """
-    with _replaced_folder(out) as folder, spool_folder() as spool:
+    runs = [*runs[:-1], _judged(runs[-1])]
+    with (
+        _replaced_folder(out) as folder,
+        spool_folder() as spool,
+        tempfile.TemporaryDirectory(prefix=f".{out.name}.calls.", dir=folder.parent) as calls,
+    ):
         files = matched_weights(pair, options, weights, spool)
         batches = _write_batches(pair, options, max(run.iters for run in runs), spool)
 
         def job(side: Implementation) -> Job:
-            return Job(side, options, files[side.framework], batches, runs, threads)
+            return Job(side, options, files[side.framework], batches, runs, Path(calls), threads)
 
         with Workers(job(pair.reference), job(pair.port), spool, progress) as workers:
-            session = _Session(pair, options, runs, folder, keep)
+            session = _Session(pair, options, runs, folder, keep, Path(calls), spool)
             try:
                 for event in workers.events():
-                    session.take(event)
+                    session.take(event, workers)
             except WorkerError as error:
                 raise session.explained(error) from error
             session.finish(workers)
@@ -78,7 +86,14 @@ class _Session:
     """What a check accumulates: the result, and the traces being written."""
 
     def __init__(
-        self, pair: Pair, options: Mapping[str, Any], runs: Sequence[Run], folder: Path, keep: Sequence[str]
+        self,
+        pair: Pair,
+        options: Mapping[str, Any],
+        runs: Sequence[Run],
+        folder: Path,
+        keep: Sequence[str],
+        calls: Path,
+        spool: Path,
     ) -> None:
         self._folder = folder
         self._keep = keep
@@ -97,16 +112,23 @@ class _Session:
             for dtype in dtypes
         ]
         self._networks: list[tuple[Any, Any]] = [({}, {})] * len(runs)
+        self._investigation = Investigation(
+            self._frameworks, self._comparisons[-1], pair.batch(options, 0), calls
+        )
+        self._handovers = [Handover(run, spool) for run in runs]
 
-    def take(self, event: Event) -> None:
+    def take(self, event: Event, workers: Workers) -> None:
         """Compare one event and record it."""
         comparison, traces = self._comparisons[event.run], self._traces[event.run]
         messages = (event.reference, event.port)
+        judged = event.run == len(self._comparisons) - 1
         if event.kind == "ready":
             self._networks[event.run] = (event.reference["networks"], event.port["networks"])
             rows = list(comparison.ready(*self._networks[event.run]))
             shared = [name for message in messages for name in message["shared_hyperparameters"]]
             self.result.shared_hyperparameters = shared
+            if judged:
+                self._investigation.ready(*messages)
         elif event.kind == "losses":
             iteration = event.reference["iteration"]
             rows = list(comparison.losses(iteration, *messages))
@@ -116,6 +138,11 @@ class _Session:
         elif event.kind == "unit":
             rows = list(comparison.unit(*messages, event.tensors))
             self._record_unit(event, comparison, rows)
+            if judged and event.reference["iteration"] < 0:
+                self._investigation.initial_state(event, rows)
+            self._handovers[event.run].take(event, comparison, workers)
+        elif event.kind == "calls":
+            rows = self._investigation.calls(event)
         else:
             rows = []
         self.result.rows += rows
@@ -154,7 +181,8 @@ class _Session:
         return WorkerError(f"{error}\n  before that, the {first.quantity} {first.label} differed {when}")
 
     def finish(self, workers: Workers) -> None:
-        """Write what remains: the traces' descriptions and reprod_log's files of the first run."""
+        """Conclude, and write what remains: the traces' descriptions, reprod_log's files of the first run."""
+        self.result.findings = self._investigation.conclude(workers, self.result.rows)
         self.result.environments = {role: workers.environments[role] for role in ROLES}
         for pair, networks in zip(self._traces, self._networks, strict=True):
             for role, trace, described in zip(ROLES, pair, networks, strict=True):
@@ -173,6 +201,11 @@ class _Session:
             if loss.dtype == self.result.dtypes[0]:
                 values.setdefault(loss.iteration, {})[loss.name] = getattr(loss, role)
         return values
+
+
+def _judged(run: Run) -> Run:
+    """Return the run that judges, which records the calls and measures the floor of rounding."""
+    return replace(run, calls=True, floor=True) if run.record == "all" else run
 
 
 def _write_batches(pair: Pair, options: Mapping[str, Any], iters: int, folder: Path) -> list[Path]:

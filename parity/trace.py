@@ -26,7 +26,9 @@ __all__ = ["SCHEMA", "Trace", "TraceWriter", "UnitKey"]
 
 SCHEMA = "dgtool.trace/1"
 _FILE = "trace.json"
-_UNIT_ENTRIES = ("iteration", "quantity", "network", "call", "absent", "buffers")
+_UNIT_ENTRIES = ("iteration", "quantity", "network", "call", "absent", "buffers", "floors", "terms")
+
+_LOSS_ENTRIES = ("iteration", "values", "batch_norm", "floors", "terms")
 
 UnitKey = tuple[int, str, int, str]
 """Iteration (-1: before the first step), quantity (``state``, ``gradient``, ``optimizer``), which call of
@@ -58,7 +60,7 @@ class TraceWriter:
 
     def losses(self, message: Mapping[str, Any]) -> None:
         """Add one iteration's losses."""
-        self._content["losses"].append({key: message[key] for key in ("iteration", "values", "batch_norm")})
+        self._content["losses"].append({key: message[key] for key in _LOSS_ENTRIES})
 
     def unit(
         self, message: Mapping[str, Any], arrays: Mapping[str, Array], scales: Mapping[str, float]

@@ -9,6 +9,7 @@ recorded never piles up. Needs numpy and its framework only.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
@@ -16,21 +17,26 @@ import platform
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, TextIO
 
 import numpy as np
 
-from parity.errors import CouldNotRunError, ParityError
+from parity.errors import ParityError
+from parity.frameworks._calls import CallLog
+from parity.frameworks._describe import describe
+from parity.frameworks._replay import replay
 from parity.pair import Array, Side, resolve
+from parity.recorder import Recorder, Replica
 
 __all__ = ["main", "run"]
 
 _ALIGNMENT = 64
-INITIAL = -1
-"""The iteration number of what is recorded before the first step."""
+_TRACED = 2
+"""In how many iterations the calls' tensors are recorded: two networks may take turns."""
 
 
 class _OrphanedError(Exception):
@@ -86,103 +92,125 @@ class _Channel:
             self._pending -= 1
 
 
-class _Recorder:
-    """The observer of one run: passes on what the training step reports and what it leaves behind."""
+@dataclass(frozen=True)
+class _Built:
+    """A side with its weights loaded."""
 
-    def __init__(
-        self, framework: ModuleType, side: Side, channel: _Channel, run: int, everything: bool
-    ) -> None:
-        self._framework = framework
-        self._side = side
+    side: Side
+    shared: list[str]
+    """Layers and optimizers that took the other framework's float32 numbers."""
+    lines: dict[int, str]
+    """Where in the program layers were made, by identity."""
+    untouched: dict[str, list[str]]
+    """By network, the tensors that loading left as they were."""
+
+
+def _digests(framework: ModuleType, side: Side) -> dict[str, dict[str, str]]:
+    return {
+        name: {key: hashlib.blake2b(array.tobytes()).hexdigest() for key, array in framework.state(net)[0].items()}
+        for name, net in side.networks.items()
+    }
+
+
+class _Session:
+    """The sides of one job, run after run; the last run's stays, to be asked about its calls."""
+
+    def __init__(self, job: Mapping[str, Any], channel: _Channel) -> None:
+        self._job = job
         self._channel = channel
-        self._run = run
-        self._everything = everything
-        self._watches: dict[str, Callable[[], dict[str, Any]]] = {}
-        if everything:
-            self._watches = {n: framework.watch_batch_norm(net) for n, net in side.networks.items()}
-        self.iteration = INITIAL
-        self._losses: dict[str, float] = {}
-        self._gradient_calls = 0
+        self._framework = importlib.import_module(f"parity.frameworks.{job['framework']}")
+        self._hooks = importlib.import_module(f"parity.frameworks.{job['framework']}_hooks")
+        self._log: CallLog | None = None
 
-    def loss(self, name: str, value: Any) -> None:
-        if name in self._losses:
-            raise CouldNotRunError(
-                f"the loss '{name}' is reported twice in iteration {self.iteration}; "
-                f"give each of the two a name of its own"
-            )
-        self._losses[name] = self._framework.scalar(value)
-
-    def gradients(self) -> None:
-        """Record the gradients of all networks; a step with several backward passes asks several times."""
-        call, self._gradient_calls = self._gradient_calls, self._gradient_calls + 1
-        if self._everything:
-            for name, network in self._side.networks.items():
-                found = self._framework.gradients(network)
-                arrays = {key: array for key, array in found.items() if array is not None}
-                absent = [key for key in found if key not in arrays]
-                self._unit("gradient", name, arrays, absent=absent, call=call)
-
-    def state(self) -> None:
-        if self._everything:
-            for name, network in self._side.networks.items():
-                arrays, buffers = self._framework.state(network)
-                self._unit("state", name, arrays, buffers=buffers)
-
-    def step_done(self) -> None:
-        """Record what the step left: losses, state and optimizer state."""
-        watched = {name: watch() for name, watch in self._watches.items()}
-        self._channel.send(
-            "losses", run=self._run, iteration=self.iteration, values=self._losses, batch_norm=watched
-        )
-        self._losses, self._gradient_calls = {}, 0
-        self.state()
-        if self._everything:
-            for name, network in self._side.networks.items():
-                self._unit("optimizer", name, self._framework.optimizer_state(self._side.optimizers, network))
-
-    def _unit(self, quantity: str, network: str, arrays: Mapping[str, Array], **content: Any) -> None:
-        self._channel.hand_over(
-            arrays, run=self._run, iteration=self.iteration, quantity=quantity, network=network, **content
-        )
-
-
-def _perform(framework: ModuleType, job: Mapping[str, Any], run: int, channel: _Channel) -> None:
-    settings = job["runs"][run]
-    framework.prepare(settings["dtype"], job["threads"])
-    side: Side = resolve(job["factory"])(job["options"])
-    framework.load(side.networks, Path(job["weights"]))
-    changed: list[str] = []
-    if settings["dtype"] == "float64":
-        changed = framework.share_hyperparameters(side.networks, side.optimizers)
-    networks = {}
-    for name, network in side.networks.items():
-        arrays, buffers = framework.state(network)
-        networks[name] = {
-            "layers": framework.layer_types(network),
-            "tensors": {key: [str(array.dtype), list(array.shape)] for key, array in arrays.items()},
-            "buffers": buffers,
+    def hello(self) -> None:
+        """Say who runs here."""
+        job = self._job
+        machine = {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "platform": platform.platform(),
         }
-    channel.send("ready", run=run, networks=networks, shared_hyperparameters=changed)
+        self._framework.prepare(job["runs"][0]["dtype"], job["threads"])
+        environment = {**self._framework.environment(), "threads": job["threads"], **machine}
+        self._channel.send("hello", environment=environment)
 
-    recorder = _Recorder(framework, side, channel, run, settings["record"] == "all")
-    recorder.state()
-    for iteration in range(settings["iters"]):
-        recorder.iteration = iteration
-        with np.load(job["batches"][iteration], allow_pickle=False) as stored:
-            batch = {name: framework.tensor(stored[name]) for name in stored.files}
-        side.training_step(iteration, batch, recorder)
-        recorder.step_done()
-    channel.send("end", run=run)
+    def _build(self, dtype: str, describing: bool = False) -> _Built:
+        lines: dict[int, str] = {}
+        undo = self._hooks.noting_lines(lines)
+        try:
+            side: Side = resolve(self._job["factory"])(self._job["options"])
+        finally:
+            for restore in reversed(undo):
+                restore()
+        before = _digests(self._framework, side) if describing else {}
+        self._framework.load(side.networks, Path(self._job["weights"]))
+        after = _digests(self._framework, side) if describing else {}
+        changed: list[str] = []
+        if dtype == "float64":
+            changed = self._framework.share_hyperparameters(side.networks, side.optimizers)
+        untouched = {
+            name: [key for key in found if found[key] == after[name].get(key)] for name, found in before.items()
+        }
+        return _Built(side, changed, lines, untouched)
 
+    def perform(self, run: int) -> None:
+        """Build the side, load its weights and run its loop, recording."""
+        job, framework, channel = self._job, self._framework, self._channel
+        settings = job["runs"][run]
+        framework.prepare(settings["dtype"], job["threads"])
+        replica = None
+        if settings["floor"] and job["role"] == "reference":
+            twin = self._build(settings["dtype"]).side
+            framework.disturb(twin.networks)
+            replica = Replica(framework, self._hooks, twin)
+        built = self._build(settings["dtype"], describing=settings["calls"])
+        side = built.side
+        log = self._log = CallLog(self._hooks, side)
+        described = describe(framework, self._hooks, side, built.lines)
+        for name, found in built.untouched.items():
+            described["networks"][name]["untouched"] = found
+        channel.send("ready", run=run, shared_hyperparameters=built.shared, **described)
+        recorder = Recorder(framework, side, channel, run, settings, log, replica)
+        recorder.state()
+        for iteration in range(settings["iters"]):
+            if iteration and settings["lockstep"] and job["role"] == "port":
+                self._take_over(side)
+            with np.load(job["batches"][iteration], allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            files: list[Path | None] = [None, None]
+            if settings["calls"] and iteration < _TRACED:
+                folder = Path(job["calls"])
+                files = [folder / f"{job['role']}-{kind}-{iteration}" for kind in ("main", "twin")]
+            if replica is not None:
+                replica.step(iteration, arrays, files[1])
+            batch = {name: framework.tensor(array) for name, array in arrays.items()}
+            with recorder.iteration_of(iteration, files[0]):
+                side.training_step(iteration, batch, recorder)
+        channel.send("end", run=run)
 
-def _obey(channel: _Channel) -> None:
-    """Do what the parent asks for after the runs, until it says that it is done."""
-    while (line := channel.next_line()) != "done":
-        reference, port, log = json.loads(line)
-        from parity.reprod import write_log_here
+    def _take_over(self, side: Side) -> None:
+        """Wait for the reference's state after the last iteration and start from it."""
+        self._channel.drain()
+        with np.load(self._channel.next_line(), allow_pickle=False) as stored:
+            arrays: dict[str, dict[str, Array]] = {}
+            for key in stored.files:
+                network, _, name = key.partition("|")
+                arrays.setdefault(network, {})[name] = stored[key]
+        self._framework.set_state(side.networks, side.optimizers, arrays)
 
-        write_log_here(Path(reference), Path(port), Path(log))
-        channel.send("logged")
+    def obey(self) -> None:
+        """Do what the parent asks for after the runs, until it says that it is done."""
+        while (line := self._channel.next_line()) != "done":
+            command = json.loads(line)
+            if command["do"] == "log":
+                from parity.reprod import write_log_here
+
+                write_log_here(*(Path(command[name]) for name in ("reference", "port", "log")))
+                self._channel.send("logged")
+            else:
+                assert self._log is not None
+                self._framework.load(self._log.side.networks, Path(self._job["weights"]))
+                self._channel.send("replayed", calls=replay(self._log, command["calls"], Path(command["out"])))
 
 
 def main(job_path: str) -> int:
@@ -193,18 +221,12 @@ def main(job_path: str) -> int:
     job = json.loads(Path(job_path).read_text())
     channel = _Channel(out, sys.stdin, Path(job["spool"]), job["max_pending"])
     try:
-        framework = importlib.import_module(f"parity.frameworks.{job['framework']}")
-        machine = {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "platform": platform.platform(),
-        }
-        framework.prepare(job["runs"][0]["dtype"], job["threads"])
-        channel.send("hello", environment={**framework.environment(), "threads": job["threads"], **machine})
+        session = _Session(job, channel)
+        session.hello()
         for run in range(len(job["runs"])):
-            _perform(framework, job, run, channel)
+            session.perform(run)
         channel.drain()
-        _obey(channel)
+        session.obey()
     except _OrphanedError:
         shutil.rmtree(job["scratch"], ignore_errors=True)
         return 1

@@ -13,8 +13,10 @@ from paddle import nn
 
 from parity.errors import CouldNotRunError
 from parity.pair import Array
+from parity.recorder import disturbed
 
 __all__ = [
+    "disturb",
     "environment",
     "gradients",
     "layer_types",
@@ -22,12 +24,14 @@ __all__ = [
     "optimizer_state",
     "prepare",
     "scalar",
+    "set_state",
     "share_hyperparameters",
     "state",
     "tensor",
     "watch_batch_norm",
 ]
 
+_BATCH_SEED = 12345
 _SLOTS = {"moment1": "exp_avg", "moment2": "exp_avg_sq", "velocity": "momentum_buffer"}
 """Torch's names for what Paddle's optimizers keep beside a parameter."""
 _SMALLEST_POWER = 1e-30  # below, float32 loses digits, and then everything
@@ -45,9 +49,18 @@ def environment() -> dict[str, Any]:
     return {"framework": "paddle", "version": str(paddle.__version__)}
 
 
-def tensor(array: Array) -> paddle.Tensor:
-    """Make a tensor; floating-point arrays take the default dtype, others keep theirs."""
-    return paddle.to_tensor(array.astype(paddle.get_default_dtype()) if array.dtype.kind == "f" else array)
+def tensor(array: Array, disturb: bool = False) -> paddle.Tensor:
+    """Make a tensor; floating-point arrays take the default dtype (and a disturbance), others keep theirs."""
+    if array.dtype.kind == "f":
+        array = array.astype(paddle.get_default_dtype())
+    return paddle.to_tensor(disturbed(array, _BATCH_SEED) if disturb else array)
+
+
+def disturb(networks: Mapping[str, nn.Layer]) -> None:
+    """Move every floating-point entry of the state dicts by a unit in the last place."""
+    entries = (entry for network in networks.values() for entry in network.state_dict().values())
+    for seed, entry in enumerate(entries):
+        entry.set_value(disturbed(entry.numpy(), seed))
 
 
 def scalar(value: paddle.Tensor) -> float:
@@ -127,6 +140,31 @@ def optimizer_state(optimizers: Mapping[str, Any], network: nn.Layer) -> dict[st
                 elif (steps := _steps(value.item(), float(getattr(optimizer, _POWERS[slot])))) is not None:
                     arrays[f"{name}/step"] = np.asarray(steps)
     return arrays
+
+
+def set_state(
+    networks: Mapping[str, nn.Layer],
+    optimizers: Mapping[str, Any],
+    arrays: Mapping[str, Mapping[str, Array]],
+) -> None:
+    """Put every network and its optimizers into a state given as `state` and `optimizer_state` give it."""
+    for network, layer in networks.items():
+        given = arrays[network]
+        for name, entry in layer.state_dict().items():
+            entry.set_value(given[name])
+        for optimizer in optimizers.values():
+            entries = optimizer.state_dict()
+            owners = _owners(entries, [parameter.name for parameter in optimizer._parameter_list])
+            for name, parameter in layer.named_parameters():
+                for key in [key for key in entries if owners.get(key) == parameter.name]:
+                    slot = key.removeprefix(f"{parameter.name}_").removesuffix("_0")
+                    value = given.get(f"{name}/{_SLOTS.get(slot, slot)}")
+                    if slot in _POWERS and f"{name}/step" in given:
+                        beta = float(getattr(optimizer, _POWERS[slot]))
+                        value = np.full(entries[key].shape, beta ** (float(given[f"{name}/step"]) + 1.0))
+                    if value is not None:
+                        dtype = str(entries[key].dtype).removeprefix("paddle.")
+                        entries[key].set_value(np.asarray(value, dtype).reshape(entries[key].shape))
 
 
 def _owners(keys: Iterable[str], parameters: Iterable[str]) -> dict[str, str]:

@@ -12,8 +12,10 @@ from torch import nn
 
 from parity.errors import CouldNotRunError
 from parity.pair import Array
+from parity.recorder import disturbed
 
 __all__ = [
+    "disturb",
     "environment",
     "gradients",
     "layer_types",
@@ -21,12 +23,14 @@ __all__ = [
     "optimizer_state",
     "prepare",
     "scalar",
+    "set_state",
     "share_hyperparameters",
     "state",
     "tensor",
     "watch_batch_norm",
 ]
 
+_BATCH_SEED = 12345
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -41,10 +45,22 @@ def environment() -> dict[str, Any]:
     return {"framework": "torch", "version": str(torch.__version__), "threads": torch.get_num_threads()}
 
 
-def tensor(array: Array) -> torch.Tensor:
-    """Make a tensor; floating-point arrays take the default dtype, others keep theirs."""
+def tensor(array: Array, disturb: bool = False) -> torch.Tensor:
+    """Make a tensor; floating-point arrays take the default dtype (and a disturbance), others keep theirs."""
     made = torch.from_numpy(array)
-    return made.to(torch.get_default_dtype()) if made.is_floating_point() else made
+    if not made.is_floating_point():
+        return made
+    made = made.to(torch.get_default_dtype())
+    return torch.from_numpy(disturbed(made.numpy(), _BATCH_SEED)) if disturb else made
+
+
+def disturb(networks: Mapping[str, nn.Module]) -> None:
+    """Move every floating-point entry of the state dicts by a unit in the last place."""
+    entries = (entry for network in networks.values() for entry in network.state_dict().values())
+    with torch.no_grad():
+        for seed, entry in enumerate(entries):
+            if entry.is_floating_point():
+                entry.copy_(torch.from_numpy(disturbed(entry.cpu().numpy(), seed)))
 
 
 def scalar(value: torch.Tensor) -> float:
@@ -97,6 +113,24 @@ def optimizer_state(optimizers: Mapping[str, torch.optim.Optimizer], network: nn
         for optimizer in optimizers.values()
         for slot, value in optimizer.state.get(parameter, {}).items()
     }
+
+
+def set_state(
+    networks: Mapping[str, nn.Module],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    arrays: Mapping[str, Mapping[str, Array]],
+) -> None:
+    """Put every network and its optimizers into a state given as `state` and `optimizer_state` give it."""
+    with torch.no_grad():
+        for network, module in networks.items():
+            for name, entry in module.state_dict().items():
+                entry.copy_(torch.from_numpy(np.array(arrays[network][name])))
+            for name, parameter in module.named_parameters():
+                for optimizer in optimizers.values():
+                    for slot, value in optimizer.state.get(parameter, {}).items():
+                        given = arrays[network].get(f"{name}/{slot}")
+                        if given is not None and isinstance(value, torch.Tensor):
+                            value.copy_(torch.from_numpy(np.array(given)))
 
 
 def share_hyperparameters(

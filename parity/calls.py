@@ -1,0 +1,140 @@
+"""The calls that both sides recorded, side by side (what a call is: parity/frameworks/_calls.py)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from parity.pair import Array
+from parity.settings import kind_of, operation_of
+
+__all__ = ["Aligned", "Call", "CallTable", "Place", "align_calls"]
+
+Place = tuple[str, int, str, tuple[int, ...]]
+"""File, offset, dtype and shape of a recorded tensor."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a layer or function, or one event of a training step."""
+
+    number: int
+    kind: str
+    """``layer``, ``function`` or ``event``."""
+    operation: str
+    """What is called, in the common vocabulary: ``conv2d``, ``mse_loss``, ``detach``, ``step``."""
+    where: str
+    """A layer's path; for what has none, the path of the layer that calls it, or ``step``, with the operation."""
+    occurrence: int
+    """How many calls of the same ``where`` came before."""
+    line: str
+    settings: Mapping[str, Any]
+    registered: bool = False
+    """Whether it is a layer of one of the networks."""
+    training: bool = False
+    inputs: tuple[Mapping[str, Any], ...] = ()
+    outputs: tuple[Any, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What the same call has on the other side."""
+        return (self.where, self.operation if self.kind == "event" else "", self.occurrence)
+
+    @property
+    def label(self) -> str:
+        """The place, and which of several calls if there are several."""
+        return f"{self.where} (call {self.occurrence + 1})" if self.occurrence else self.where
+
+
+@dataclass
+class CallTable:
+    """One side's calls of one iteration, and where their tensors are."""
+
+    iteration: int
+    calls: tuple[Call, ...]
+    file: str = ""
+    gradients: Mapping[tuple[int, int, int], Any] = field(default_factory=dict)
+    """Places of the outputs' gradients by call, position and backward pass."""
+    _map: Any = None
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> CallTable:
+        """Read what a worker sent."""
+        counts: dict[tuple[str, str], int] = {}
+        calls = []
+        for number, raw in enumerate(message["calls"]):
+            kind, name, path = raw["kind"], raw["name"], raw["path"]
+            operation = kind_of(name) if kind == "layer" else operation_of(name)
+            where = path if kind == "event" or raw["registered"] else f"{path}/{operation}"
+            counted = (where, operation if kind == "event" else "")
+            occurrence = counts[counted] = counts.get(counted, -1) + 1
+            calls.append(
+                Call(
+                    number,
+                    kind,
+                    operation,
+                    where,
+                    occurrence,
+                    raw["line"],
+                    raw["settings"],
+                    raw.get("registered", False),
+                    raw.get("training", False),
+                    tuple(raw.get("inputs", ())),
+                    tuple(raw.get("outputs", ())),
+                )
+            )
+        gradients = {tuple(entry[:3]): entry[3] for entry in message.get("gradients", ())}
+        return cls(message["iteration"], tuple(calls), message.get("file", ""), gradients)
+
+    @property
+    def events(self) -> Iterator[Call]:
+        return (call for call in self.calls if call.kind == "event")
+
+    def place_of_input(self, call: Call, position: int) -> Place:
+        """Return where a call's input is, though it be another call's output."""
+        entry = call.inputs[position]
+        found = entry["at"] if "at" in entry else self.calls[entry["call"]].outputs[entry["position"]]
+        return self.place(found)
+
+    def place(self, found: Sequence[Any]) -> Place:
+        start, dtype, shape = found
+        return (self.file, start, dtype, tuple(shape))
+
+    def read(self, place: Place) -> Array:
+        """Map a recorded tensor."""
+        if self._map is None:
+            self._map = np.memmap(self.file, np.uint8, "r")
+        _, start, dtype, shape = place
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        found: Array = self._map[start : start + size].view(dtype).reshape(shape).view(np.ndarray)
+        return found
+
+    def input(self, call: Call, position: int) -> Array:
+        return self.read(self.place_of_input(call, position))
+
+    def output(self, call: Call, position: int) -> Array:
+        return self.read(self.place(call.outputs[position]))
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Calls that are each other's counterpart, and those that only one side makes."""
+
+    pairs: tuple[tuple[Call, Call], ...]
+    missing: tuple[Call, ...]
+    """Of the reference only."""
+    extra: tuple[Call, ...]
+    """Of the port only."""
+
+
+def align_calls(reference: CallTable, port: CallTable) -> Aligned:
+    """Match calls by place and occurrence, in the reference's order."""
+    theirs = {call.key: call for call in port.calls}
+    ours = {call.key for call in reference.calls}
+    pairs = tuple((call, theirs[call.key]) for call in reference.calls if call.key in theirs)
+    missing = tuple(call for call in reference.calls if call.key not in theirs)
+    return Aligned(pairs, missing, tuple(call for call in port.calls if call.key not in ours))

@@ -1,0 +1,86 @@
+"""All findings of a run in the order of the training step, and the verdict that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from parity.diagnosis.flow import backward_findings, forward_findings
+from parity.diagnosis.layers import grouped, layer_findings
+from parity.diagnosis.loop import (
+    frozen_findings,
+    optimizer_findings,
+    order_findings,
+    schedule_findings,
+)
+from parity.diagnosis.values import input_findings, load_findings, value_findings
+from parity.evidence import Evidence
+from parity.finding import STAGES, Finding, Verdict
+from parity.judge import Row
+
+__all__ = ["diagnose", "verdict_of"]
+
+_SOURCES = (
+    load_findings,
+    value_findings,
+    input_findings,
+    layer_findings,
+    forward_findings,
+    backward_findings,
+    frozen_findings,
+    order_findings,
+    optimizer_findings,
+    schedule_findings,
+)
+_STAGE_OF = {
+    "activation": "forward",
+    "loss": "loss",
+    "signal": "backward",
+    "gradient": "gradients",
+    "optimizer": "optimizer",
+    "parameter": "parameters",
+    "buffer": "buffers",
+}
+
+
+def diagnose(evidence: Evidence) -> list[Finding]:
+    """Return what is wrong, in the order in which a step can go wrong; nothing for a correct port.
+
+    A difference that no source can place is a finding of its own, at the first row that differs.
+    """
+    found = [finding for source in _SOURCES for finding in source(evidence)]
+    wrong = [row for row in evidence.rows if not row.good and row.status != "inconclusive"]
+    if wrong and not any(finding.stage != "configuration" for finding in found):
+        first = wrong[0]
+        found.append(
+            Finding(
+                "defect",
+                _STAGE_OF[first.quantity],  # type: ignore[arg-type]
+                f"losses.{first.name}" if first.quantity == "loss" else first.label,
+                "",
+                f"the {first.quantity} {first.label} differs first, in iteration {first.iteration}",
+                first.note or f"by {first.error:.3g} (rounding: {first.limit:.3g})",
+                "its cause is not known; every layer agrees on the reference's own inputs",
+                order=first.iteration,
+            )
+        )
+    found.sort(key=lambda finding: (STAGES.index(finding.stage), finding.order))
+    return grouped(found)
+
+
+def verdict_of(rows: Sequence[Row], findings: Sequence[Finding]) -> Verdict:
+    """Return the run's verdict: the worst that a finding or a row says.
+
+    Rows that differ are consequences of the findings, of whatever kind those are; where every finding
+    is a known framework difference, so is the run.
+    """
+    if any(finding.verdict == "defect" for finding in findings):
+        return "defect"
+    if not rows:
+        return "defect"
+    if any(not row.good and row.status != "inconclusive" for row in rows):
+        return "framework" if findings else "defect"
+    if findings:
+        return "framework"
+    if any(row.status == "inconclusive" for row in rows):
+        return "inconclusive"
+    return "match" if all(row.status in ("equal", "absent") for row in rows) else "rounding"

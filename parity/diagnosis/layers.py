@@ -1,0 +1,195 @@
+"""Findings about layers and functions: what they are set to, and what they compute when left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from parity.calls import Call
+from parity.causes import CAUSES
+from parity.known import known_difference
+from parity.evidence import Evidence
+from parity.finding import Finding, Stage
+from parity.settings import LAYERS, Difference, differences, kind_of
+
+__all__ = ["grouped", "layer_findings", "setting_finding"]
+
+_MODAL = ("batchnorm", "dropout", "instancenorm", "lstm", "gru", "rnn", "multiheadattention")
+"""Kinds of layers that compute something else in training."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What is known about one layer or function, in whichever calls it makes."""
+
+    differences: list[Difference]
+    line: str
+
+
+def setting_finding(
+    where: str, stage: Stage, found: Difference, line: str = "", order: int = 0, kind: str = ""
+) -> Finding:
+    """Say that a setting differs; both sides' own word for it is the evidence."""
+    cause = CAUSES[found.cause]
+    shown = {"name": found.name, "reference": shown_value(found.reference), "port": shown_value(found.port)}
+    thing = f"{where} ({kind})" if kind else where
+    return Finding(
+        "defect",
+        stage,
+        where,
+        found.cause,
+        f"{thing} has {cause.says}",
+        f"the reference is set to {found.cause} {shown['reference']}, the port to {shown['port']}",
+        cause.change.format(**shown),
+        line,
+        order=order,
+    )
+
+
+def shown_value(value: Any) -> str:
+    if isinstance(value, float):
+        short = f"{value:.6g}"
+        return short if abs(float(short) - value) <= 1e-7 * abs(value) else repr(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(shown_value, value))}]"
+    return str(value)
+
+
+def layer_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Settings that differ, and calls that give something else on the same inputs."""
+    places = _settings(evidence)
+    wrong: dict[str, tuple[Stage, int, list[str]]] = {}
+    for number, replay in evidence.replays.items():
+        if replay.forward_agrees and replay.backward_agrees:
+            continue
+        where = replay.reference.where
+        if where in wrong and wrong[where][0] == "forward":
+            continue
+        stage: Stage = "backward" if replay.forward_agrees else "forward"
+        rows = replay.backward if replay.forward_agrees else replay.forward
+        known = known_difference(replay, evidence.frameworks)
+        if known is not None:
+            cause, proof = known
+            yield Finding(
+                "framework",
+                stage,
+                where,
+                cause,
+                f"{replay.reference.label}: {CAUSES[cause].says}",
+                proof,
+                line=evidence.line_of(replay.port),
+                order=number,
+            )
+            continue
+        wrong.setdefault(where, (stage, number, [_said(row) for row in rows if not row.good]))
+    values = {f"{value.network}.{value.name}" for value in evidence.values}
+    called = {call.where: call.number for call, _ in _pairs(evidence)}
+    for where, place in places.items():
+        for found in place.differences:
+            stage, order, rows = wrong.get(where, ("configuration", called.get(where, 0), []))
+            if found.cause in ("momentum", "use_global_stats", "training") and stage == "configuration":
+                stage = _buffers_differ(evidence, where)
+            made = setting_finding(where, stage, found, place.line, order, _kind(evidence, where))
+            if rows:
+                alone = f"; on the reference's own inputs, {rows[0]}"
+                made = replace(made, evidence=made.evidence + alone)
+            yield made
+    for where, (stage, order, rows) in wrong.items():
+        explained = where in places or any(name.startswith(f"{where}.") for name in values)
+        if not explained:
+            replay = evidence.replays[order]
+            yield Finding(
+                "defect",
+                stage,
+                where,
+                "",
+                f"{where} computes something else than the reference's",
+                f"on the reference's own inputs, {'; '.join(rows[:2])}",
+                "compare the layer's code and arguments with the reference's",
+                evidence.line_of(replay.port),
+                order=order,
+            )
+
+
+def _pairs(evidence: Evidence) -> Iterator[tuple[Call, Call]]:
+    for iteration in evidence.iterations.values():
+        yield from iteration.aligned.pairs
+
+
+def _said(row: Any) -> str:
+    if row.metrics is None:
+        return f"{row.name}: {row.note}"
+    return f"{row.name} differs by {row.error:.3g} (rounding: {row.limit:.3g})"
+
+
+def _kind(evidence: Evidence, where: str) -> str:
+    network, _, path = where.partition(".")
+    described = evidence.port["networks"].get(network, {}).get("settings", {}).get(path)
+    return str(described["class"]) if described else ""
+
+
+def _buffers_differ(evidence: Evidence, where: str) -> Stage:
+    rows = (row for row in evidence.rows if row.quantity == "buffer" and row.iteration >= 0)
+    return "buffers" if any(row.label.startswith(f"{where}.") and not row.good for row in rows) else "configuration"
+
+
+def _settings(evidence: Evidence) -> dict[str, _Place]:
+    """Collect what is set differently, by where."""
+    places: dict[str, _Place] = {}
+    for path, reference, port in evidence.layers():
+        if not (reference["library"] and port["library"]):
+            continue
+        kinds = kind_of(reference["class"]), kind_of(port["class"])
+        if kinds[0] != kinds[1]:
+            found = [Difference("layer_type", reference["class"], port["class"], "class")]
+        else:
+            table = LAYERS.get(kinds[0], ())
+            found = differences(table, evidence.frameworks, reference["settings"], port["settings"])
+        if found:
+            places[path] = _Place(found, port["line"])
+    for call, twin in _pairs(evidence):
+        found = []
+        if call.registered and twin.registered:
+            if call.training != twin.training and call.operation.startswith(_MODAL):
+                modes = ("train" if mode else "eval" for mode in (call.training, twin.training))
+                found = [Difference("training", *modes, "mode")]
+        elif call.kind != "event" and call.kind == twin.kind:
+            table = LAYERS.get(call.operation, ())
+            found = differences(table, evidence.frameworks, call.settings, twin.settings)
+        if found and call.where not in places:
+            places[call.where] = _Place(found, evidence.line_of(twin))
+    return _whole_networks(evidence, places)
+
+
+def _whole_networks(evidence: Evidence, places: Mapping[str, _Place]) -> dict[str, _Place]:
+    """Name the network where all its modal layers are in another mode."""
+    found = dict(places)
+    for network in evidence.reference.get("networks", {}):
+        modal = {
+            call.where
+            for call, _ in _pairs(evidence)
+            if call.registered
+            and call.where.partition(".")[0] == network
+            and call.operation.startswith(_MODAL)
+        }
+        differing = [w for w in modal if w in places and places[w].differences[0].cause == "training"]
+        if len(modal) > 1 and len(differing) == len(modal):
+            first = places[differing[0]]
+            for where in differing:
+                del found[where]
+            found[network] = first
+    return found
+
+
+def grouped(findings: list[Finding]) -> list[Finding]:
+    """Join findings that say the same of several places; the first place stands for all."""
+    joined: dict[tuple[str, ...], Finding] = {}
+    for found in findings:
+        same = found.cause and not found.places and (found.verdict, found.cause, found.evidence.partition(";")[0])
+        key = same or (found.verdict, found.stage, found.where, found.cause)
+        if key not in joined:
+            joined[key] = replace(found, places=found.places or (found.where,))
+        elif found.where not in joined[key].places:
+            joined[key] = replace(joined[key], places=(*joined[key].places, found.where))
+    return list(joined.values())

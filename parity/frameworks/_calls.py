@@ -1,0 +1,368 @@
+"""What one side does in a training step, call by call: layers, functions, optimizers, with their tensors.
+
+A *call* is the outermost use of something the framework provides: a layer of its library (or a loss
+that belongs to no network), or a function of ``nn.functional`` or of tensors. What such a call does
+inside is the framework's own affair and is not recorded. Calls are in execution order; a layer used
+several times is several calls.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from parity.pair import Array, Side
+
+__all__ = [
+    "FUNCTIONS",
+    "TENSOR_FUNCTIONS",
+    "CallLog",
+    "Replayable",
+    "Replayed",
+    "TensorFile",
+    "caller",
+    "plain",
+]
+
+FUNCTIONS = tuple(
+    """
+    relu relu_ relu6 leaky_relu elu selu celu gelu silu swish mish sigmoid hardsigmoid hardswish hardtanh
+    tanh tanhshrink softplus softsign softshrink hardshrink softmax log_softmax logsigmoid log_sigmoid prelu
+    glu gumbel_softmax dropout dropout2d dropout3d alpha_dropout linear bilinear embedding conv1d conv2d
+    conv3d conv_transpose1d conv_transpose2d conv_transpose3d conv1d_transpose conv2d_transpose
+    conv3d_transpose batch_norm layer_norm group_norm instance_norm local_response_norm normalize avg_pool1d
+    avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
+    adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d interpolate upsample grid_sample affine_grid
+    pixel_shuffle pixel_unshuffle pad unfold fold scaled_dot_product_attention mse_loss l1_loss
+    smooth_l1_loss huber_loss cross_entropy softmax_with_cross_entropy nll_loss binary_cross_entropy
+    binary_cross_entropy_with_logits kl_div hinge_embedding_loss cosine_embedding_loss margin_ranking_loss
+    triplet_margin_loss soft_margin_loss poisson_nll_loss gaussian_nll_loss ctc_loss cosine_similarity
+    pairwise_distance
+    """.split()
+)
+"""Functions of ``nn.functional`` that count as calls, under the names of both frameworks."""
+TENSOR_FUNCTIONS = tuple(
+    """
+    detach mean sum max min amax amin matmul bmm softmax log_softmax sigmoid tanh relu clip clamp median std
+    var norm topk sort argmax flip roll cumsum logsumexp
+    """.split()
+)
+"""Functions of tensors, as methods or of the framework itself, that count as calls."""
+
+_HERE = os.path.dirname(__file__)  # noqa: PTH120  # compared with code objects' plain strings
+
+
+class TensorFile:
+    """Tensors one after the other in one raw file, found again by offset, dtype and shape."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO = path.open("wb")
+        self._file.write(bytes(8))  # so that it can be mapped even if nothing follows
+
+    def add(self, array: Array) -> list[Any]:
+        """Append a tensor and return where it is."""
+        place = [self._file.tell(), array.dtype.str, list(array.shape)]
+        self._file.write(np.ascontiguousarray(array).data if array.size else b"")
+        return place
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class Replayable:
+    """A call that can be made again with other tensors: its function and its arguments without them."""
+
+    function: Callable[..., Any]
+    args: Any
+    kwargs: Any
+    differentiable: tuple[bool, ...]
+    """By input tensor, whether the loop took its gradient."""
+    layer: Any = None
+    training: bool = False
+    """A layer's mode when the call was made."""
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Stands in a call's arguments for its n-th tensor."""
+
+    number: int
+
+
+@dataclass
+class _Known:
+    """A tensor that an earlier call gave: held, so that its identity is not given to another."""
+
+    tensor: Any
+    version: Any
+    call: int
+    position: int
+
+
+@dataclass
+class CallLog:
+    """Records the calls of one side while `recording`; the framework's particulars are in ``hooks``.
+
+    ``hooks`` is ``parity.frameworks.torch_hooks`` or ``paddle_hooks``.
+    """
+
+    hooks: ModuleType
+    side: Side
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    replayable: dict[int, Replayable] = field(default_factory=dict)
+    gradients: list[list[Any]] = field(default_factory=list)
+    """Of the outputs: call, position, which backward pass, and where the tensor is."""
+
+    def __post_init__(self) -> None:
+        self._paths = {
+            id(layer): f"{name}.{path}".rstrip(".")
+            for name, network in self.side.networks.items()
+            for path, layer in self.hooks.walk(network)
+        }
+        self._containers: list[str] = []
+        self._busy = False
+        self._file: TensorFile | None = None
+        self._known: dict[int, _Known] = {}
+        self._backwards = -1
+        self._keeping = False
+
+    @contextmanager
+    def recording(self, file: TensorFile | None) -> Iterator[None]:
+        """Record what happens in the block; with a file, the calls' tensors and gradients too."""
+        self.calls, self.gradients, self._known, self._backwards = [], [], {}, -1
+        self._file, self._busy = file, False
+        self._keeping = file is not None and not self.replayable  # the first iteration's are made again
+        undo = self.hooks.install(self)
+        try:
+            yield
+        finally:
+            for restore in reversed(undo):
+                restore()
+            self._known, self._file = {}, None
+
+    def layer(self, original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
+        """Run a layer's call, recording it unless it is part of another or a container."""
+        if self._busy:
+            return original(layer, *args, **kwargs)
+        path = self._paths.get(id(layer))
+        if not self.hooks.is_library(layer):
+            # A loss of the user's own outside the networks stands for its own class.
+            self._containers.append(path or f"{self._parent()}/{type(layer).__name__}")
+            try:
+                return original(layer, *args, **kwargs)
+            finally:
+                self._containers.pop()
+        settings = {} if path else self.hooks.layer_settings(layer)
+        described = {"kind": "layer", "name": type(layer).__name__, "path": path or self._parent()}
+        described |= {"registered": path is not None, "training": bool(layer.training), "settings": settings}
+        return self._run(described, functools.partial(original, layer), args, kwargs, layer)
+
+    def function(self, name: str, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Run a function, recording it unless it is part of another call."""
+        if self._busy:
+            return original(*args, **kwargs)
+        described = {"kind": "function", "name": name, "path": self._parent(), "registered": False}
+        described["settings"] = _settings(self.hooks, name, original, args, kwargs)
+        return self._run(described, original, args, kwargs)
+
+    def event(self, name: str, path: str, settings: Mapping[str, Any] | None = None) -> None:
+        """Record that something happened that gives no tensor: a backward pass, an optimizer's step."""
+        if self._busy:
+            return
+        if name == "backward":
+            self._backwards += 1
+        self.calls.append(
+            {
+                "kind": "event",
+                "name": name,
+                "path": path,
+                "line": caller(self.hooks.LIBRARY),
+                "settings": dict(settings or {}),
+            }
+        )
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Record nothing of what an event's own function calls."""
+        before, self._busy = self._busy, True
+        try:
+            yield
+        finally:
+            self._busy = before
+
+    def sizes(self) -> Iterator[int]:
+        """Yield how many elements the recorded tensors have."""
+        for call in self.calls:
+            for place in call.get("outputs", ()):
+                yield math.prod(place[2])
+            for entry in call.get("inputs", ()):
+                yield math.prod(entry["at"][2]) if "at" in entry else 1
+
+    def _parent(self) -> str:
+        return self._containers[-1] if self._containers else "step"
+
+    def _run(
+        self,
+        described: dict[str, Any],
+        function: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        layer: Any = None,
+    ) -> Any:
+        number = len(self.calls)
+        described["line"] = caller(self.hooks.LIBRARY)
+        self.calls.append(described)
+        with self.inside():
+            if self._file is None:
+                return function(*args, **kwargs)
+            tensors: list[Any] = []
+            skeleton = self._strip((args, kwargs), tensors)
+            described["inputs"] = [self._input(tensor) for tensor in tensors]
+            wanted = tuple(bool(self.hooks.wants_gradient(tensor)) for tensor in tensors)
+            mode = bool(described.get("training"))
+            if self._keeping:
+                self.replayable[number] = Replayable(function, *skeleton, wanted, layer, mode)
+            result = function(*args, **kwargs)
+            outputs: list[Any] = []
+            self._strip(result, outputs)
+            described["outputs"] = [
+                self._output(number, position, tensor) for position, tensor in enumerate(outputs)
+            ]
+            return result
+
+    def _input(self, tensor: Any) -> dict[str, Any]:
+        """Say where an input is: an earlier call's output as it was given, or written out here."""
+        assert self._file is not None
+        known = self._known.get(id(tensor))
+        if known is not None and known.version == self.hooks.version(tensor):
+            return {"call": known.call, "position": known.position}
+        return {"at": self._file.add(self.hooks.array(tensor))}
+
+    def _output(self, number: int, position: int, tensor: Any) -> list[Any]:
+        assert self._file is not None
+        self._known[id(tensor)] = _Known(tensor, self.hooks.version(tensor), number, position)
+        if self.hooks.wants_gradient(tensor):
+            self.hooks.watch(tensor, functools.partial(self._gradient, number, position))
+        return self._file.add(self.hooks.array(tensor))
+
+    def _gradient(self, number: int, position: int, gradient: Any) -> None:
+        if self._file is not None:
+            place = self._file.add(self.hooks.array(gradient))
+            self.gradients.append([number, position, max(self._backwards, 0), place])
+
+    def _strip(self, value: Any, tensors: list[Any]) -> Any:
+        """Return the value with its tensors, which are collected, replaced by slots."""
+        if self.hooks.is_tensor(value):
+            tensors.append(value)
+            return _Slot(len(tensors) - 1)
+        if isinstance(value, (list, tuple)):
+            items = [self._strip(item, tensors) for item in value]
+            return items if isinstance(value, list) else tuple(items)
+        if isinstance(value, dict):
+            return {key: self._strip(item, tensors) for key, item in value.items()}
+        return value
+
+    def replay(self, number: int, inputs: list[Array], upstream: Mapping[int, Array]) -> Replayed:
+        """Make a call again on other inputs, with the layer's parameters as they are now.
+
+        ``upstream`` holds gradients by output position; without any there are no gradients.
+        """
+        call = self.replayable[number]
+        given = [
+            self.hooks.fresh(array, wanted) for array, wanted in zip(inputs, call.differentiable, strict=True)
+        ]
+        parameters: dict[str, Any] = {}
+        if call.layer is not None:
+            call.layer.training = call.training
+            parameters = dict(call.layer.named_parameters())
+            self.hooks.forget_gradients(parameters.values())
+        with self.inside():
+            result = call.function(*_fill(call.args, given), **_fill(call.kwargs, given))
+            outputs: list[Any] = []
+            self._strip(result, outputs)
+            if upstream:
+                self.hooks.backward([(outputs[at], array) for at, array in upstream.items()])
+            return Replayed(
+                [self.hooks.array(tensor) for tensor in outputs],
+                [self.hooks.gradient(tensor) for tensor in given],
+                {
+                    name: found
+                    for name, tensor in parameters.items()
+                    if (found := self.hooks.gradient(tensor)) is not None
+                },
+            )
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a call gives when it is made again."""
+
+    outputs: list[Array]
+    gradients: list[Array | None]
+    """Of the inputs."""
+    parameters: dict[str, Array]
+    """Gradients of the layer's parameters, by their names in the layer."""
+
+
+def _fill(value: Any, tensors: list[Any]) -> Any:
+    if isinstance(value, _Slot):
+        return tensors[value.number]
+    if isinstance(value, (list, tuple)):
+        return type(value)(_fill(item, tensors) for item in value)
+    if isinstance(value, dict):
+        return {key: _fill(item, tensors) for key, item in value.items()}
+    return value
+
+
+def caller(library: tuple[str, ...]) -> str:
+    """Return ``file:line`` of the innermost caller that is neither the framework nor this package."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith((*library, _HERE, "<")) and name != contextmanager.__code__.co_filename:
+            return f"{name}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""
+
+
+def _settings(
+    hooks: ModuleType, name: str, original: Callable[..., Any], args: Any, kwargs: Any
+) -> dict[str, Any]:
+    """Return a function's arguments that are no tensors, by name, with its defaults."""
+    try:
+        bound = _signature(hooks.SIGNATURES.get(name, original)).bind(*args, **kwargs)
+        bound.apply_defaults()
+        given: Mapping[str, Any] = bound.arguments
+    except (TypeError, ValueError):
+        given = {str(position): value for position, value in enumerate(args)} | dict(kwargs)
+    return {key: value for key, item in given.items() if (value := plain(item)) is not ...}
+
+
+@functools.cache
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+def plain(value: Any) -> Any:
+    """Return a setting as a JSON value, or Ellipsis if it is no setting."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (np.integer, np.floating)):
+        return value.item()
+    if isinstance(value, (list, tuple)) and len(value) <= 16:
+        items = [plain(item) for item in value]
+        return ... if ... in items else items
+    return ...

@@ -1,0 +1,88 @@
+"""Replacing a framework's functions for a while, wherever a program may already hold them."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+__all__ = ["Undo", "note", "patch", "patch_functions"]
+
+Undo = list[Callable[[], None]]
+"""What puts everything back, to be called in reverse order."""
+
+_ABSENT = object()
+
+
+def patch(owner: Any, name: str, value: Any) -> Undo:
+    """Set an attribute, and return what restores it: the owner's own value, or none."""
+    before = vars(owner).get(name, _ABSENT)
+    setattr(owner, name, value)
+
+    def restore() -> None:
+        if before is _ABSENT:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
+
+    return [restore]
+
+
+def patch_functions(
+    owners: Mapping[Any, Iterable[str]],
+    run: Callable[[str, Callable[..., Any], Any, Any], Any],
+    framework: str,
+) -> Undo:
+    """Send calls of the owners' functions through ``run(name, function, args, kwargs)``.
+
+    A function that a module outside the framework has imported by name is replaced there too.
+    """
+    undo: Undo = []
+    replaced: dict[int, Callable[..., Any]] = {}
+    for owner, names in owners.items():
+        for name in names:
+            function = getattr(owner, name, None)
+            if not callable(function):
+                continue
+            wrapped = replaced.get(id(function)) or _through(run, name, function)
+            replaced[id(function)] = wrapped
+            undo += patch(owner, name, wrapped)
+    for module in list(sys.modules.values()):
+        if module is None or getattr(module, "__name__", "").partition(".")[0] == framework:
+            continue
+        for name, value in list(getattr(module, "__dict__", {}).items()):
+            if id(value) in replaced and replaced[id(value)].__wrapped__ is value:  # type: ignore[attr-defined]
+                undo += patch(module, name, replaced[id(value)])
+    return undo
+
+
+def _through(
+    run: Callable[[str, Callable[..., Any], Any, Any], Any], name: str, function: Callable[..., Any]
+) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return run(name, function, args, kwargs)
+
+    call.__wrapped__ = function  # what is built in may not be copied from
+    return call
+
+
+def note(
+    log: Any,
+    owner: Any,
+    name: str,
+    event: str,
+    path: str,
+    settings: Callable[..., Mapping[str, Any]] = lambda *_, **__: {},
+) -> Undo:
+    """Have a method tell the log of every call, with settings made of its arguments."""
+    function = getattr(owner, name)
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        log.event(event, path, settings(*args, **kwargs))
+        with log.inside():
+            return function(*args, **kwargs)
+
+    return patch(owner, name, run)

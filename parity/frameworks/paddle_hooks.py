@@ -1,0 +1,187 @@
+"""How calls are recorded in Paddle, and what its layers and optimizers are set to."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import paddle
+from paddle import nn
+from paddle.nn import functional
+
+from parity.frameworks._calls import FUNCTIONS, TENSOR_FUNCTIONS, CallLog, caller, plain
+from parity.frameworks._patch import Undo, note, patch, patch_functions
+from parity.pair import Array
+
+__all__ = [
+    "LIBRARY",
+    "SIGNATURES",
+    "array",
+    "backward",
+    "forget_gradients",
+    "fresh",
+    "gradient",
+    "install",
+    "is_library",
+    "is_tensor",
+    "layer_settings",
+    "noting_lines",
+    "optimizer_parameters",
+    "optimizer_settings",
+    "scheduler_settings",
+    "version",
+    "walk",
+    "wants_gradient",
+    "watch",
+]
+
+LIBRARY = (os.path.dirname(paddle.__file__),)  # noqa: PTH120  # compared with code objects' plain strings
+_CONTAINERS = (nn.Sequential, nn.LayerList, nn.LayerDict, nn.ParameterList)
+_HIDDEN = ("_param_attr", "_weight_attr", "_bias_attr", "_name", "name", "_device")
+SIGNATURES: dict[str, Callable[..., None]] = {}
+"""Arguments of functions that do not tell: none, for Paddle's are written in Python."""
+
+
+def is_tensor(value: Any) -> bool:
+    return isinstance(value, paddle.Tensor)
+
+
+def array(tensor: paddle.Tensor) -> Array:
+    found: Array = tensor.detach().numpy()
+    return found
+
+
+def version(tensor: paddle.Tensor) -> int:
+    return int(tensor.inplace_version)
+
+
+def wants_gradient(tensor: paddle.Tensor) -> bool:
+    return not tensor.stop_gradient
+
+
+def watch(tensor: paddle.Tensor, callback: Callable[[Any], None]) -> None:
+    """Call back with the tensor's gradient in every backward pass."""
+
+    def hook(gradient: paddle.Tensor) -> None:
+        callback(gradient)
+
+    tensor.register_hook(hook)
+
+
+def fresh(given: Array, differentiable: bool) -> paddle.Tensor:
+    """Make a tensor of its own from an array, with the array's dtype."""
+    return paddle.to_tensor(given, stop_gradient=not differentiable)
+
+
+def backward(pairs: list[tuple[paddle.Tensor, Array]]) -> None:
+    """Propagate the given gradients of outputs."""
+    wanted = [(output, paddle.to_tensor(given)) for output, given in pairs if not output.stop_gradient]
+    if wanted:
+        paddle.autograd.backward([output for output, _ in wanted], [given for _, given in wanted])
+
+
+def gradient(tensor: paddle.Tensor) -> Array | None:
+    return None if tensor.grad is None else array(tensor.grad)
+
+
+def forget_gradients(parameters: Iterable[paddle.Tensor]) -> None:
+    for parameter in parameters:
+        parameter.clear_gradient(set_to_zero=False)
+
+
+def walk(network: nn.Layer) -> Iterator[tuple[str, nn.Layer]]:
+    return network.named_sublayers(include_self=True)
+
+
+def is_library(layer: nn.Layer) -> bool:
+    """Whether a layer is of the framework's own kinds, and no container."""
+    return type(layer).__module__.startswith("paddle.nn.") and not isinstance(layer, _CONTAINERS)
+
+
+def layer_settings(layer: nn.Layer) -> dict[str, Any]:
+    """Return a layer's own settings, by Paddle's names."""
+    return {
+        name: value
+        for name, item in vars(layer).items()
+        if name not in _HIDDEN and name not in _of_every_layer() and (value := plain(item)) is not ...
+    }
+
+
+@functools.cache
+def _of_every_layer() -> frozenset[str]:
+    return frozenset(vars(nn.Layer()))
+
+
+def optimizer_parameters(optimizer: Any) -> list[Any]:
+    return list(optimizer._parameter_list)
+
+
+def optimizer_settings(optimizer: Any) -> dict[str, Any]:
+    """Return an optimizer's class, settings, regularization and clipping."""
+    values = {
+        name: value
+        for name in ("_beta1", "_beta2", "_epsilon", "_amsgrad", "_momentum", "_use_nesterov", "_rho", "_centered")
+        if (value := plain(getattr(optimizer, name, ...))) is not ...
+    }
+    # AdamW keeps its own decay; the others are given a regularizer.
+    for holder, attribute in ((optimizer, "_weight_decay"), (optimizer.regularization, "_coeff")):
+        decay = plain(getattr(holder, attribute, ...))
+        if isinstance(decay, float):
+            values["weight_decay"] = decay
+    if optimizer.regularization is not None:
+        values["regularizer"] = type(optimizer.regularization).__name__
+    clip = getattr(optimizer, "_grad_clip", None)
+    if clip is not None:
+        limits = {name: getattr(clip, name) for name in ("clip_norm", "max", "min") if hasattr(clip, name)}
+        values["clip"] = [type(clip).__name__, *map(float, limits.values())]
+    groups = optimizer._param_groups
+    values["groups"] = len(groups) if groups and isinstance(groups[0], dict) else 1
+    return {"class": type(optimizer).__name__, "lr": float(optimizer.get_lr()), **values}
+
+
+def scheduler_settings(scheduler: Any) -> dict[str, Any]:
+    """Return a scheduler's class and settings."""
+    values = {name: plain(value) for name, value in vars(scheduler).items() if not name.startswith("_")}
+    return {"class": type(scheduler).__name__} | {
+        name: value for name, value in values.items() if value is not ...
+    }
+
+
+def noting_lines(lines: dict[int, str]) -> Undo:
+    """Note where in the program every layer is made, by the layer's identity."""
+    original = nn.Layer.__init__
+
+    def initialise(self: nn.Layer, *args: Any, **kwargs: Any) -> None:
+        lines[id(self)] = caller(LIBRARY)
+        original(self, *args, **kwargs)
+
+    return patch(nn.Layer, "__init__", initialise)
+
+
+def install(log: CallLog) -> Undo:
+    """Route layers, functions, backward passes and optimizers through the log."""
+    undo: Undo = []
+    original = nn.Layer.__call__
+
+    def call(self: nn.Layer, *args: Any, **kwargs: Any) -> Any:
+        return log.layer(original, self, args, kwargs)
+
+    undo += patch(nn.Layer, "__call__", call)
+    owners = {functional: FUNCTIONS, paddle: TENSOR_FUNCTIONS, paddle.Tensor: TENSOR_FUNCTIONS}
+    undo += patch_functions(owners, log.function, "paddle")
+    undo += note(log, paddle.Tensor, "backward", "backward", "step")
+    undo += note(log, paddle.autograd, "backward", "backward", "step")
+    for name, optimizer in log.side.optimizers.items():
+        path, settings = f"optimizers.{name}", functools.partial(_settings_of, optimizer)
+        undo += note(log, optimizer, "step", "step", path, settings)
+        for method in ("clear_grad", "clear_gradients"):
+            undo += note(log, optimizer, method, "clear", path)
+    for name, scheduler in getattr(log.side, "schedulers", {}).items():
+        undo += note(log, scheduler, "step", "step", f"schedulers.{name}")
+    return undo
+
+
+def _settings_of(optimizer: Any, *_: Any, **__: Any) -> dict[str, Any]:
+    return optimizer_settings(optimizer)

@@ -1,0 +1,179 @@
+"""How calls are recorded in Torch, and what its layers and optimizers are set to."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from parity.frameworks._calls import FUNCTIONS, TENSOR_FUNCTIONS, CallLog, plain
+from parity.frameworks._patch import Undo, note, patch, patch_functions
+from parity.pair import Array
+
+__all__ = [
+    "LIBRARY",
+    "SIGNATURES",
+    "array",
+    "backward",
+    "forget_gradients",
+    "fresh",
+    "gradient",
+    "install",
+    "is_library",
+    "is_tensor",
+    "layer_settings",
+    "noting_lines",
+    "optimizer_parameters",
+    "optimizer_settings",
+    "scheduler_settings",
+    "version",
+    "walk",
+    "wants_gradient",
+    "watch",
+]
+
+LIBRARY = (os.path.dirname(torch.__file__),)  # noqa: PTH120  # compared with code objects' plain strings
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+SIGNATURES: dict[str, Callable[..., None]] = {
+    "avg_pool2d": lambda input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None: (
+        None
+    ),
+    "gelu": lambda input, approximate="none": None,
+    "pad": lambda input, pad, mode="constant", value=None: None,
+    "softmax": lambda input, dim=None, _stacklevel=3, dtype=None: None,
+    "scaled_dot_product_attention": lambda query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False: (
+        None
+    ),
+}
+"""Arguments of functions that are built in and do not tell."""
+
+
+def is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def array(tensor: torch.Tensor) -> Array:
+    found: Array = tensor.detach().cpu().numpy()
+    return found
+
+
+def version(tensor: torch.Tensor) -> int:
+    return tensor._version
+
+
+def wants_gradient(tensor: torch.Tensor) -> bool:
+    return tensor.requires_grad
+
+
+def watch(tensor: torch.Tensor, callback: Callable[[Any], None]) -> None:
+    """Call back with the tensor's gradient in every backward pass."""
+    tensor.register_hook(lambda gradient: callback(gradient))
+
+
+def fresh(given: Array, differentiable: bool) -> torch.Tensor:
+    """Make a tensor of its own from an array, with the array's dtype."""
+    return torch.tensor(given).requires_grad_(differentiable)
+
+
+def backward(pairs: list[tuple[torch.Tensor, Array]]) -> None:
+    """Propagate the given gradients of outputs."""
+    wanted = [(output, torch.tensor(given)) for output, given in pairs if output.requires_grad]
+    if wanted:
+        torch.autograd.backward([output for output, _ in wanted], [given for _, given in wanted])
+
+
+def gradient(tensor: torch.Tensor) -> Array | None:
+    return None if tensor.grad is None else array(tensor.grad)
+
+
+def forget_gradients(parameters: Iterable[torch.Tensor]) -> None:
+    for parameter in parameters:
+        parameter.grad = None
+
+
+def walk(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    return network.named_modules()
+
+
+def is_library(layer: nn.Module) -> bool:
+    """Whether a module is of the framework's own kinds, and no container."""
+    return type(layer).__module__.startswith("torch.nn.") and not isinstance(layer, _CONTAINERS)
+
+
+def layer_settings(layer: nn.Module) -> dict[str, Any]:
+    """Return a module's own settings, by Torch's names."""
+    return {
+        name: value
+        for name, item in vars(layer).items()
+        if not name.startswith("_") and (value := plain(item)) is not ...
+    }
+
+
+def optimizer_parameters(optimizer: torch.optim.Optimizer) -> list[Any]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def optimizer_settings(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return an optimizer's class and the settings of its first group of parameters."""
+    group = optimizer.param_groups[0]
+    values = {name: plain(value) for name, value in group.items() if name not in ("params", "initial_lr")}
+    return {"class": type(optimizer).__name__, "groups": len(optimizer.param_groups)} | {
+        name: value for name, value in values.items() if value is not ...
+    }
+
+
+def scheduler_settings(scheduler: Any) -> dict[str, Any]:
+    """Return a scheduler's class and settings."""
+    values = {name: plain(value) for name, value in vars(scheduler).items() if not name.startswith("_")}
+    if hasattr(scheduler, "milestones"):
+        values["milestones"] = sorted(scheduler.milestones.elements())
+    return {"class": type(scheduler).__name__} | {
+        name: value for name, value in values.items() if value is not ...
+    }
+
+
+def noting_lines(lines: dict[int, str]) -> Undo:
+    """Note nothing: only the port's lines are to be changed, and Torch's seldom are (see Paddle's)."""
+    return []
+
+
+def install(log: CallLog) -> Undo:
+    """Route layers, functions, backward passes, optimizers and clipping through the log."""
+    undo: Undo = []
+    original = nn.Module.__call__
+
+    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return log.layer(original, self, args, kwargs)
+
+    undo += patch(nn.Module, "__call__", call)
+    owners = {functional: FUNCTIONS, torch: TENSOR_FUNCTIONS, torch.Tensor: TENSOR_FUNCTIONS}
+    undo += patch_functions(owners, log.function, "torch")
+
+    undo += note(log, torch.Tensor, "backward", "backward", "step")
+    undo += note(log, torch.autograd, "backward", "backward", "step")
+    for name, event in (("clip_grad_norm_", "clip_norm"), ("clip_grad_value_", "clip_value")):
+        function = getattr(nn.utils, name)
+        for module in [each for each in list(sys.modules.values()) if vars(each).get(name) is function]:
+            undo += note(log, module, name, event, "step", _clip_settings)
+    for name, optimizer in log.side.optimizers.items():
+        path, settings = f"optimizers.{name}", functools.partial(_settings_of, optimizer)
+        undo += note(log, optimizer, "step", "step", path, settings)
+        undo += note(log, optimizer, "zero_grad", "clear", path)
+    for name, scheduler in getattr(log.side, "schedulers", {}).items():
+        undo += note(log, scheduler, "step", "step", f"schedulers.{name}")
+    return undo
+
+
+def _settings_of(optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> dict[str, Any]:
+    return optimizer_settings(optimizer)
+
+
+def _clip_settings(parameters: Any, limit: float, *_: Any, **__: Any) -> dict[str, Any]:
+    return {"limit": float(limit)}

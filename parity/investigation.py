@@ -1,0 +1,126 @@
+"""Gathering evidence while the judged run goes on, and drawing the conclusions when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from parity.activations import compare_calls
+from parity.calls import CallTable, align_calls
+from parity.compare import Comparison
+from parity.diagnosis import diagnose
+from parity.evidence import Evidence, Iteration, ValueDifference
+from parity.finding import Finding
+from parity.hypotheses import digest, explain_value
+from parity.judge import Row
+from parity.pair import Array, Framework
+from parity.record import ROLES, Event, Workers
+from parity.replays import compare_replays, replay_jobs
+
+__all__ = ["Investigation"]
+
+
+class Investigation:
+    """Follows the run that is judged: what its sides say, do and compute, call by call."""
+
+    def __init__(
+        self,
+        frameworks: tuple[Framework, Framework],
+        comparison: Comparison,
+        batch: Mapping[str, Array],
+        folder: Path,
+    ) -> None:
+        self._comparison = comparison
+        self._folder = folder
+        batch = {
+            name: array.astype(comparison.dtype) if array.dtype.kind == "f" else array
+            for name, array in batch.items()
+        }
+        self.evidence = Evidence(frameworks, batch=batch, alignments=comparison.alignments)
+        self._digests: dict[str, str] = {}
+        self._strangers: list[tuple[str, str, str]] = []
+
+    def ready(self, reference: Mapping[str, Any], port: Mapping[str, Any]) -> None:
+        """Take what both sides say of themselves."""
+        self.evidence.reference, self.evidence.port = reference, port
+
+    def initial_state(self, event: Event, rows: Sequence[Row]) -> None:
+        """Look into the initial values that differ, while their arrays are there."""
+        network = event.reference["network"]
+        alignment = self._comparison.alignments[network]
+        untouched = set(self.evidence.port["networks"][network].get("untouched", ()))
+        reference, port = event.tensors
+        for name, match in alignment.matches.items():
+            if name in reference:
+                self._digests[digest(reference[name])] = f"{network}.{name}"
+        for row in rows:
+            match = alignment.matches.get(row.name)
+            if row.good or match is None or row.metrics is None:
+                continue
+            expected, actual = reference[row.name], match.to_reference(port[match.port])
+            if match.port in untouched:
+                explained = ("not_loaded", "loading left the value that the layer was made with")
+            else:
+                explained = explain_value(expected, actual) or ("", "")
+            if not explained[0]:
+                self._strangers.append((network, row.name, digest(actual)))
+                continue
+            self.evidence.values.append(ValueDifference(network, row.name, *explained))
+
+    def calls(self, event: Event) -> list[Row]:
+        """Compare one iteration's calls."""
+        tables = CallTable.from_message(event.reference), CallTable.from_message(event.port)
+        aligned = align_calls(*tables)
+        iteration = Iteration(*tables, aligned)
+        rows: list[Row] = []
+        if tables[0].file:
+            floors = event.reference.get("floors", {})
+            comparisons = compare_calls(
+                self._comparison.dtype, *tables, aligned, floors, self._comparison.terms
+            )
+            iteration.comparisons.extend(comparisons)
+            rows = [row for each in comparisons for row in (*each.outputs, *each.signals)]
+        self.evidence.iterations[tables[0].iteration] = iteration
+        return rows
+
+    def conclude(self, workers: Workers, rows: Sequence[Row]) -> list[Finding]:
+        """Replay the calls if anything differs, and name what is wrong."""
+        evidence = self.evidence
+        evidence.rows = [row for row in rows if row.dtype == self._comparison.dtype]
+        for network, name, found in self._strangers:
+            owner = self._digests.get(found)
+            cause = ("swapped", f"it holds the reference's {owner}, exactly") if owner else ("", "")
+            evidence.values.append(ValueDifference(network, name, *cause))
+        if any(not row.good for row in evidence.rows):
+            self._replay(workers)
+        return diagnose(evidence)
+
+    def _replay(self, workers: Workers) -> None:
+        first = self.evidence.iterations.get(0)
+        if first is None or not first.comparisons:
+            return
+        jobs = replay_jobs(first.reference, first.aligned, self._folder)
+        files = self._folder / "replay-reference", self._folder / "replay-port"
+        answers = workers.replay(
+            dict(zip(ROLES, jobs, strict=True)), dict(zip(ROLES, files, strict=True))
+        )
+        self.evidence.replays = compare_replays(
+            self._comparison.dtype,
+            first.aligned,
+            jobs,
+            (answers["reference"], answers["port"]),
+            files,
+            self._comparison.terms,
+            self._match_of,
+        )
+
+    def _match_of(self, where: str, name: str) -> tuple[str, Callable[[Array], Array]] | None:
+        """Return the port's name, within its layer, of a layer's parameter, and its way back."""
+        network, _, path = where.partition(".")
+        prefix = f"{path}." if path else ""
+        alignment = self._comparison.alignments.get(network)
+        match = alignment.matches.get(f"{prefix}{name}") if alignment else None
+        return (match.port.removeprefix(prefix), match.to_reference) if match else None
+
+

@@ -1,0 +1,139 @@
+"""Known framework differences within one call, each with the formula that the numbers must match.
+
+The formulas were measured with torch 2.13.0 and paddle 3.3.1 on the CPU; a test plants each one. A
+difference that matches its formula is the framework's; one that does not is the port's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from parity.pair import Array, Framework
+from parity.replays import Replay
+
+__all__ = ["KNOWN", "known_difference"]
+
+_ROUNDING = 1e-11
+"""How closely, relatively, a formula must be matched in float64 (and 1e-4 in float32)."""
+
+
+def known_difference(replay: Replay, frameworks: tuple[Framework, Framework]) -> tuple[str, str] | None:
+    """Return the cause and its formula if a call differs exactly as the frameworks are known to.
+
+    ``replay`` is of a call that differs when both sides make it alone on the same tensors.
+    """
+    if set(frameworks) != {"torch", "paddle"}:
+        return None
+    swapped = frameworks[0] == "paddle"
+    for cause, formula, check in KNOWN.get(replay.reference.operation, ()):
+        if check(replay, swapped):
+            return cause, formula
+    return None
+
+
+def _close(expected: Array, actual: Array) -> bool:
+    allowed = _ROUNDING if actual.dtype == np.float64 else 1e-4
+    return bool(np.abs(expected - actual).max(initial=0.0) <= allowed * max(np.abs(expected).max(initial=0.0), 1e-30))
+
+
+def _sides(pair: tuple[Array, Array] | None, swapped: bool) -> tuple[Array, Array] | None:
+    """Return Torch's array and Paddle's."""
+    if pair is None:
+        return None
+    return (pair[1], pair[0]) if swapped else pair
+
+
+def _setting(replay: Replay, name: str, default: object) -> object:
+    for call in (replay.reference, replay.port):
+        if name in call.settings:
+            return call.settings[name]
+    return default
+
+
+def _bce_at_zero(replay: Replay, swapped: bool) -> bool:
+    found = _sides(replay.gradients[0], swapped)
+    if found is None or not replay.forward_agrees:
+        return False
+    torch, paddle = found
+    logits, upstream = replay.inputs[0], replay.upstream[0]
+    reduction = _setting(replay, "reduction", "mean")
+    weight = upstream / logits.size if reduction == "mean" else upstream
+    return _close(torch - np.where(logits == 0.0, 1.0, 0.0) * weight, paddle)
+
+
+def _ignored_rows(replay: Replay, swapped: bool) -> bool:
+    labels = replay.inputs[1]
+    ignored = float(_setting(replay, "ignore_index", -100))  # type: ignore[arg-type]
+    counted = np.count_nonzero(labels != ignored) / labels.size
+    if ignored >= 0 or counted == 1.0 or _setting(replay, "reduction", "mean") != "mean":
+        return False
+    pairs = [_sides(pair, swapped) for pair in (replay.outputs[0], replay.gradients[0])]
+    return all(pair is not None and _close(pair[0] * counted, pair[1]) for pair in pairs)
+
+
+def _slope_at_zero(replay: Replay, swapped: bool) -> bool:
+    found = _sides(replay.gradients[0], swapped)
+    if found is None or not replay.forward_agrees:
+        return False
+    torch, paddle = found
+    return _close(np.where(replay.inputs[0] == 0.0, replay.upstream[0], torch), paddle)
+
+
+def _tie_gradient(replay: Replay, swapped: bool) -> bool:
+    """Both give the same sum along some axis, and differ only where values are the largest (or smallest)."""
+    found = _sides(replay.gradients[0], swapped)
+    if found is None or not replay.forward_agrees:
+        return False
+    torch, paddle = found
+    extreme = np.max if replay.reference.operation in ("max", "amax") else np.min
+    for axis in range(torch.ndim):
+        values = replay.inputs[0]
+        tied = values == extreme(values, axis=axis, keepdims=True)
+        shares = tied / tied.sum(axis=axis, keepdims=True)
+        whole = torch.sum(axis=axis, keepdims=True)
+        if _close(shares * whole, paddle) and not torch[~tied].any():
+            return True
+    return False
+
+
+_Check = Callable[[Replay, bool], bool]
+KNOWN: dict[str, tuple[tuple[str, str, _Check], ...]] = {
+    "binary_cross_entropy_with_logits": (
+        (
+            "bce_at_zero",
+            "where the logit is exactly 0, Paddle's gradient is Torch's minus the element's weight, "
+            "and equal elsewhere",
+            _bce_at_zero,
+        ),
+    ),
+    "cross_entropy": (
+        (
+            "ignored_rows",
+            "Paddle's loss and gradient are Torch's times the share of rows that are not ignored",
+            _ignored_rows,
+        ),
+    ),
+    **dict.fromkeys(
+        ("leakyrelu", "leaky_relu"),
+        (
+            (
+                "slope_at_zero",
+                "where the input is exactly 0, Paddle passes the gradient on whole, Torch times the slope",
+                _slope_at_zero,
+            ),
+        ),
+    ),
+    **dict.fromkeys(
+        ("max", "min"),
+        (
+            (
+                "tie_gradient",
+                "along the axis, Paddle shares the gradient equally among ties, Torch gives it to one",
+                _tie_gradient,
+            ),
+        ),
+    ),
+}
+"""By operation: cause, formula and the check of the formula."""
