@@ -21,6 +21,7 @@ __all__ = [
     "errors_to_exit_codes",
     "output_console",
     "print_json",
+    "run_progress",
     "side_progress",
 ]
 
@@ -100,6 +101,19 @@ def byte_progress(total: int, quiet: bool) -> Iterator[Callable[[str, int], None
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("reading", total=total)
         yield lambda name, size: bars.update(task, advance=size, description=escape(name))
+
+
+@contextmanager
+def run_progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[], None]]:
+    """Show a bar of iterations on standard error; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, quiet=quiet)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(label, total=total)
+        yield lambda: bars.advance(task)
 
 
 @contextmanager

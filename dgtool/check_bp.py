@@ -32,6 +32,10 @@ def check_bp(
     dtype: options.DTypeOption = DType.float32,
     oracle: options.OracleOption = True,
     record: Annotated[Record, typer.Option("--record", help="Everything, or the losses only.")] = Record.all,
+    lockstep: Annotated[
+        bool,
+        typer.Option("--lockstep", help="Start every iteration of the port from the reference's state."),
+    ] = False,
     threads: options.ThreadsOption = 1,
     mode: options.ModeOption = None,
     clear_grad: options.ClearGradOption = None,
@@ -69,7 +73,9 @@ def check_bp(
 
     Both sides start from the same weights and data. Losses, gradients, parameters, buffers and
     optimizer state are compared after every step. A float32 run is repeated in float64, where
-    rounding collapses and a mistake does not. Exit code 0: pass, 1: mismatch.
+    rounding collapses and a mistake does not. What is wrong is named: the layer, the setting or the
+    tensor, the cause and the change to make. Exit code 0: the port is right (verdict match, rounding or
+    framework), 1: defect, 4: inconclusive.
 
     Examples:
     - `dgtool check-bp --iters 5`
@@ -77,6 +83,8 @@ def check_bp(
     - `dgtool check-bp --iters 2 --weights discogan.pdparams --json`
 
     - `dgtool check-bp --mode train --width 8 --out run --keep '*'`
+
+    - `dgtool check-bp --mode train --width 8 --iters 3 --lockstep`
 
     """
     with errors_to_exit_codes():
@@ -87,6 +95,7 @@ def check_bp(
             dtype=dtype,
             oracle=oracle,
             record=record.value,
+            lockstep=lockstep,
             threads=threads,
             given=given_options(
                 mode=mode,
@@ -114,7 +123,7 @@ def check_bp(
             console = output_console(quiet)
             print_result(console, result)
             console.print(f"result, traces and reprod_log files: {out}", style="dim", markup=False)
-    raise typer.Exit(0 if result.passed else 1)
+    raise typer.Exit(result.exit_code)
 
 
 def run_check(
@@ -130,14 +139,21 @@ def run_check(
     out: Path,
     keep: list[str],
     quiet: bool,
+    lockstep: bool = False,
 ) -> Result:
     """Run a check from the command line's values, with progress on standard error."""
-    from parity import Run, check, load_pair
+    from parity import Run, UsageError, check, load_pair
+
+    if lockstep and record != "all":
+        raise UsageError("--lockstep hands over parameters and state, which --record losses does not record")
 
     described = load_pair(pair)
     completed = described.options(given)
     dtypes = ["float32", "float64"] if oracle and dtype is DType.float32 else [dtype.value]
-    runs = [Run(each, iters, record) for each in dtypes]  # type: ignore[arg-type]  # checked by the enums
+    runs = [
+        Run(each, iters, record, lockstep=lockstep)  # type: ignore[arg-type]  # checked by the enums
+        for each in dtypes
+    ]
     labels = (f"{described.reference.framework} (reference)", f"{described.port.framework} (port)")
     with side_progress(dict.fromkeys(labels, iters * len(runs)), iters, quiet) as progress:
         return check(

@@ -1,6 +1,6 @@
 """The ``dgtool`` command: its subcommands and what they share with the shell.
 
-Exit codes: 0 pass, 1 mismatch or bad file, 2 usage, 3 could not run, 130 interrupted.
+Exit codes: 0 pass, 1 mismatch or bad file, 2 usage, 3 could not run, 4 inconclusive, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from dgtool.check_bp import check_bp
 from dgtool.compare import compare
 from dgtool.convert import convert
 from dgtool.convert_optimizer import convert_optimizer
+from dgtool.explain import explain
 from dgtool.grad_diff import grad_diff
 from dgtool.init_weights import init_weights
 from dgtool.inspect import inspect
+from dgtool.judge import judge
+from dgtool.noise_floor import noise_floor
 from dgtool.verify import verify
 
 __all__ = ["app", "main"]
@@ -28,9 +31,22 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Convert PyTorch weights to PaddlePaddle and show that a port computes what its original does.",
-    epilog="Exit codes: 0 pass, 1 mismatch or bad file, 2 usage, 3 could not run, 130 interrupted.",
+    epilog="Exit codes: 0 pass, 1 mismatch or bad file, 2 usage, 3 could not run, 4 inconclusive, "
+    "130 interrupted.",
 )
-for _command in (init_weights, inspect, convert, convert_optimizer, verify, check_bp, grad_diff, compare):
+for _command in (
+    init_weights,
+    inspect,
+    convert,
+    convert_optimizer,
+    verify,
+    check_bp,
+    explain,
+    judge,
+    grad_diff,
+    compare,
+    noise_floor,
+):
     app.command(name=_command.__name__.replace("_", "-"))(_command)
 
 

@@ -26,6 +26,14 @@ def compare(
         float | None,
         typer.Option("--atol", min=0.0, help="Absolute tolerance for .npy files.  [default: by dtype]"),
     ] = None,
+    floor: Annotated[
+        Path | None,
+        typer.Option(
+            "--floor",
+            metavar="FILE",
+            help="Judge .npy files of losses by this noise floor (dgtool noise-floor), not by tolerances.",
+        ),
+    ] = None,
     log: Annotated[
         Path | None,
         typer.Option(
@@ -40,7 +48,9 @@ def compare(
     """Compare two records made anywhere, without a framework and without running what is in them.
 
     Shapes must match; only `(1,)` against `()` is taken as one value, and said. NaN never passes.
-    An element of a .npy file passes if its difference is at most atol + rtol * |reference|.
+    An element of a .npy file passes if its difference is at most atol + rtol * |reference|. With
+    `--floor`, losses are held against what rounding was measured to do, and exit code 4 says that it
+    hides too much to tell.
 
     Examples:
     - `dgtool compare DG_torch/bp_torch.npy DG_paddle/bp_paddle.npy`
@@ -56,6 +66,8 @@ def compare(
         from parity.report import print_pairs
         from parity.result import rows_to_json
 
+        if floor is not None:
+            raise typer.Exit(_by_floor(reference, port, floor, rtol, atol, log, json_output, quiet))
         rows = compare_files(reference, port, rtol=rtol, atol=atol)
         if log is not None:
             run_reprod_log(reference, port, log)
@@ -65,3 +77,43 @@ def compare(
         else:
             print_pairs(output_console(quiet), rows, (str(reference), str(port)))
     raise typer.Exit(0 if passed else 1)
+
+
+def _by_floor(
+    reference: Path,
+    port: Path,
+    floor: Path,
+    rtol: float | None,
+    atol: float | None,
+    log: Path | None,
+    json_output: bool,
+    quiet: bool,
+) -> int:
+    from parity import UsageError
+    from parity.noise import NoiseFloor, judge_logs
+    from parity.record import run_reprod_log
+    from parity.report import print_log_judgement
+    from parity.reprod import read
+
+    if rtol is not None or atol is not None:
+        raise UsageError("a noise floor takes the place of tolerances: leave out --rtol and --atol")
+    for path in (reference, port):
+        if not path.is_file():
+            raise UsageError(f"{path}: --floor is for reprod_log .npy files")
+    found = judge_logs(read(reference), read(port), NoiseFloor.load(floor))
+    if log is not None:
+        run_reprod_log(reference, port, log)
+    if json_output:
+        entries = [{**vars(entry), "difference": entry.difference} for entry in found.entries]
+        print_json(
+            {
+                "verdict": found.verdict,
+                "entries": entries,
+                "smallest_visible": found.smallest_visible,
+                "seen": dict(found.seen),
+                "unseen": dict(found.unseen),
+            }
+        )
+    else:
+        print_log_judgement(output_console(quiet), found, (str(reference), str(port)))
+    return {"rounding": 0, "inconclusive": 4}.get(found.verdict, 1)

@@ -32,11 +32,19 @@ class Comparison:
 
     Holds no tensor beyond the event it is given, apart from BatchNorm's running variances, which
     the next iteration's formula needs. ``oracle`` says that a float64 run of the same loop judges
-    in this one's place.
+    in this one's place, ``lockstep`` that the port starts every iteration from the reference's state.
     """
 
-    def __init__(self, dtype: str, frameworks: tuple[Framework, Framework], *, oracle: bool = False) -> None:
+    def __init__(
+        self,
+        dtype: str,
+        frameworks: tuple[Framework, Framework],
+        *,
+        oracle: bool = False,
+        lockstep: bool = False,
+    ) -> None:
         self.dtype = dtype
+        self._lockstep = lockstep
         self.frameworks = frameworks
         self.alignments: dict[str, Alignment] = {}
         self.scales: dict[str, float] = {}
@@ -193,7 +201,8 @@ class Comparison:
             note, predicted = "", expected
             if _is_running_var(match):
                 before = self._running_var.get((network, name))
-                self._running_var[network, name] = (iteration, expected.copy(), actual.copy())
+                after = expected.copy(), (expected if self._lockstep else actual).copy()
+                self._running_var[network, name] = (iteration, *after)
                 if iteration >= 0 and (before is None or before[0] != iteration - 1):
                     yield self._unkept(iteration, quantity, network, name)
                     continue

@@ -39,7 +39,10 @@ Status = Literal[
     "unexpected",
 ]
 
-GOOD: frozenset[Status] = frozenset({"equal", "rounding", "zero", "absent", "framework", "unjudged"})
+GOOD: frozenset[Status] = frozenset(
+    {"equal", "rounding", "zero", "absent", "framework", "unjudged", "inconclusive"}
+)
+"""What does not speak against the port. (What is not judged, or inconclusive, does not speak for it either.)"""
 
 SCALES: dict[Quantity, str] = {
     "activation": "the output's norm",

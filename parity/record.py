@@ -26,7 +26,7 @@ from parity import reprod
 from parity.errors import ComparisonError, WorkerError
 from parity.pair import Array, Framework, Implementation
 
-__all__ = ["Event", "Job", "Role", "Run", "Workers", "run_reprod_log", "spool_folder"]
+__all__ = ["Event", "Job", "Role", "Run", "Workers", "run_reprod_log", "spool_folder", "watch_alone"]
 
 Role = Literal["reference", "port"]
 ROLES: tuple[Role, Role] = ("reference", "port")
@@ -64,6 +64,12 @@ class Run:
     """Run a disturbed replica of the reference beside it, to measure what rounding does."""
     lockstep: bool = False
     """Start every iteration of the port from the reference's state."""
+    disturb: int = 0
+    """Seed of other rounding (parity/frameworks/torch_noise.py); 0 for none."""
+    control: str = ""
+    """A mistake to make on purpose."""
+    threads: int = 0
+    """Other than the job's, if not 0."""
 
 
 @dataclass(frozen=True)
@@ -287,6 +293,30 @@ class Workers:
             worker.tell("done")
         for worker in self._workers.values():
             worker.process.wait()
+
+
+def watch_alone(
+    job: Job, spool: Path, inbox: queue.Queue[tuple[Role, Any]]
+) -> Iterator[Mapping[str, Any]]:
+    """Run one side alone and yield its messages; for runs that record losses only.
+
+    Raises `WorkerError` if it crashes, is killed or raises.
+    """
+    worker = _Worker("reference", job, spool, inbox)
+    try:
+        remaining = len(job.runs)
+        while remaining:
+            _, message = inbox.get()
+            if message is None:
+                raise worker.failure()
+            if message["kind"] == "failed":
+                raise worker.failure(f"failed: {message['message']}")
+            remaining -= message["kind"] == "end"
+            yield message
+        worker.tell("done")
+        worker.process.wait()
+    finally:
+        worker.stop()
 
 
 def run_reprod_log(reference: Path, port: Path, log: Path) -> None:

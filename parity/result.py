@@ -54,6 +54,8 @@ class Result:
     losses: list[Loss] = field(default_factory=list)
     shared_hyperparameters: Sequence[str] = ()
     """Layers and optimizers of Torch's that took Paddle's float32 attributes, for the float64 run."""
+    terms: int = 0
+    """Length of the longest sum of the run that judges, as its replica measured it; 0 without one."""
     findings: Sequence[Finding] = ()
     """What is wrong, in the order of the training step."""
 
@@ -65,13 +67,18 @@ class Result:
     @property
     def mismatches(self) -> list[Row]:
         """The rows that a correct port would not show: float64 first, then in the order of causes."""
-        wrong = [row for row in self.rows if not row.good and row.status != "inconclusive"]
+        wrong = [row for row in self.rows if not row.good]
         return sorted(wrong, key=lambda row: (row.dtype != "float64", row.iteration, _STAGES[row.quantity]))
 
     @property
     def passed(self) -> bool:
-        """Whether something was compared, and nothing in it speaks against the port."""
-        return self.verdict in ("match", "rounding", "framework")
+        """Whether what was compared shows that the port is right."""
+        return self.exit_code == 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 for a port that is right, 1 for a defect, 4 where nothing is shown."""
+        return {"defect": 1, "inconclusive": 4}.get(self.verdict, 0)
 
     def largest_loss_difference(self, dtype: str) -> float:
         """Return the largest absolute difference of any loss; NaN if one is NaN."""
@@ -80,7 +87,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values only; numbers that JSON lacks become the strings nan, inf and -inf."""
-        content = {"schema": SCHEMA, "result": "pass" if self.passed else "mismatch", "verdict": self.verdict}
+        content = {"schema": SCHEMA, "result": "mismatch" if self.exit_code == 1 else "pass", "verdict": self.verdict}
         content |= vars(self)
         content["findings"] = [finding.to_json() for finding in self.findings]
         content["losses"] = [{**asdict(loss), "difference": loss.difference} for loss in self.losses]

@@ -24,7 +24,7 @@ from parity.result import RESULT_FILE, Loss, Result
 from parity.trace import TraceWriter
 from parity.weights import matched_weights
 
-__all__ = ["Progress", "check"]
+__all__ = ["Progress", "check", "write_batches"]
 
 Progress = Callable[[Role, int, int], None]
 """Called with a side, a run's number and the iteration that the side has finished."""
@@ -64,7 +64,7 @@ def check(
         tempfile.TemporaryDirectory(prefix=f".{out.name}.calls.", dir=folder.parent) as calls,
     ):
         files = matched_weights(pair, options, weights, spool)
-        batches = _write_batches(pair, options, max(run.iters for run in runs), spool)
+        batches = write_batches(pair, options, max(run.iters for run in runs), spool)
 
         def job(side: Implementation) -> Job:
             return Job(side, options, files[side.framework], batches, runs, Path(calls), threads)
@@ -102,7 +102,13 @@ class _Session:
         self.result = Result(pair.name, options, {}, dtypes, runs[0].iters)
         oracle = len(dtypes) > 1 and dtypes[-1] == "float64"
         self._comparisons = [
-            Comparison(dtype, self._frameworks, oracle=oracle and dtype != "float64") for dtype in dtypes
+            Comparison(
+                run.dtype,
+                self._frameworks,
+                oracle=oracle and run.dtype != "float64",
+                lockstep=run.lockstep,
+            )
+            for run in runs
         ]
         self._traces = [
             tuple(
@@ -182,6 +188,7 @@ class _Session:
 
     def finish(self, workers: Workers) -> None:
         """Conclude, and write what remains: the traces' descriptions, reprod_log's files of the first run."""
+        self.result.terms = self._comparisons[-1].terms
         self.result.findings = self._investigation.conclude(workers, self.result.rows)
         self.result.environments = {role: workers.environments[role] for role in ROLES}
         for pair, networks in zip(self._traces, self._networks, strict=True):
@@ -208,7 +215,8 @@ def _judged(run: Run) -> Run:
     return replace(run, calls=True, floor=True) if run.record == "all" else run
 
 
-def _write_batches(pair: Pair, options: Mapping[str, Any], iters: int, folder: Path) -> list[Path]:
+def write_batches(pair: Pair, options: Mapping[str, Any], iters: int, folder: Path) -> list[Path]:
+    """Write the pair's batches, one file an iteration, and return the files."""
     paths = [folder / f"batch-{iteration:04}.npz" for iteration in range(iters)]
     for iteration, path in enumerate(paths):
         np.savez(path, **pair.batch(options, iteration))  # type: ignore[arg-type]  # names are no flags

@@ -157,7 +157,7 @@ class _Session:
         """Build the side, load its weights and run its loop, recording."""
         job, framework, channel = self._job, self._framework, self._channel
         settings = job["runs"][run]
-        framework.prepare(settings["dtype"], job["threads"])
+        framework.prepare(settings["dtype"], settings["threads"] or job["threads"])
         replica = None
         if settings["floor"] and job["role"] == "reference":
             twin = self._build(settings["dtype"]).side
@@ -165,11 +165,14 @@ class _Session:
             replica = Replica(framework, self._hooks, twin)
         built = self._build(settings["dtype"], describing=settings["calls"])
         side = built.side
+        applied = self._alter(side, settings)
         log = self._log = CallLog(self._hooks, side)
         described = describe(framework, self._hooks, side, built.lines)
         for name, found in built.untouched.items():
             described["networks"][name]["untouched"] = found
-        channel.send("ready", run=run, shared_hyperparameters=built.shared, **described)
+        channel.send(
+            "ready", run=run, shared_hyperparameters=built.shared, control_applied=applied, **described
+        )
         recorder = Recorder(framework, side, channel, run, settings, log, replica)
         recorder.state()
         for iteration in range(settings["iters"]):
@@ -183,10 +186,22 @@ class _Session:
                 files = [folder / f"{job['role']}-{kind}-{iteration}" for kind in ("main", "twin")]
             if replica is not None:
                 replica.step(iteration, arrays, files[1])
-            batch = {name: framework.tensor(array) for name, array in arrays.items()}
+            disturb = bool(settings["disturb"])
+            batch = {name: framework.tensor(array, disturb=disturb) for name, array in arrays.items()}
             with recorder.iteration_of(iteration, files[0]):
                 side.training_step(iteration, batch, recorder)
         channel.send("end", run=run)
+
+    def _alter(self, side: Side, settings: Mapping[str, Any]) -> bool:
+        """Make the run a replica with other rounding, or one with a mistake; whether there was one to make."""
+        if not (settings["disturb"] or settings["control"]):
+            return False
+        from parity.frameworks import torch_noise
+
+        if settings["disturb"]:
+            self._framework.disturb(side.networks, settings["disturb"])
+            torch_noise.add_noise(side.networks, settings["disturb"])
+        return bool(settings["control"]) and torch_noise.CONTROLS[settings["control"]](side)
 
     def _take_over(self, side: Side) -> None:
         """Wait for the reference's state after the last iteration and start from it."""

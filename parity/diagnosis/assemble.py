@@ -48,7 +48,7 @@ def diagnose(evidence: Evidence) -> list[Finding]:
     A difference that no source can place is a finding of its own, at the first row that differs.
     """
     found = [finding for source in _SOURCES for finding in source(evidence)]
-    wrong = [row for row in evidence.rows if not row.good and row.status != "inconclusive"]
+    wrong = [row for row in evidence.rows if not row.good]
     if wrong and not any(finding.stage != "configuration" for finding in found):
         first = wrong[0]
         found.append(
@@ -77,10 +77,11 @@ def verdict_of(rows: Sequence[Row], findings: Sequence[Finding]) -> Verdict:
         return "defect"
     if not rows:
         return "defect"
-    if any(not row.good and row.status != "inconclusive" for row in rows):
+    if any(not row.good for row in rows):
         return "framework" if findings else "defect"
     if findings:
         return "framework"
-    if any(row.status == "inconclusive" for row in rows):
+    judging = rows[-1].dtype
+    if any(row.status == "inconclusive" or (row.status == "unjudged" and not row.note) for row in rows if row.dtype == judging):
         return "inconclusive"
     return "match" if all(row.status in ("equal", "absent") for row in rows) else "rounding"

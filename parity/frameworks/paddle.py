@@ -56,10 +56,10 @@ def tensor(array: Array, disturb: bool = False) -> paddle.Tensor:
     return paddle.to_tensor(disturbed(array, _BATCH_SEED) if disturb else array)
 
 
-def disturb(networks: Mapping[str, nn.Layer]) -> None:
+def disturb(networks: Mapping[str, nn.Layer], first_seed: int = 0) -> None:
     """Move every floating-point entry of the state dicts by a unit in the last place."""
     entries = (entry for network in networks.values() for entry in network.state_dict().values())
-    for seed, entry in enumerate(entries):
+    for seed, entry in enumerate(entries, 1000 * first_seed):
         entry.set_value(disturbed(entry.numpy(), seed))
 
 

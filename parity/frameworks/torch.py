@@ -54,11 +54,11 @@ def tensor(array: Array, disturb: bool = False) -> torch.Tensor:
     return torch.from_numpy(disturbed(made.numpy(), _BATCH_SEED)) if disturb else made
 
 
-def disturb(networks: Mapping[str, nn.Module]) -> None:
+def disturb(networks: Mapping[str, nn.Module], first_seed: int = 0) -> None:
     """Move every floating-point entry of the state dicts by a unit in the last place."""
     entries = (entry for network in networks.values() for entry in network.state_dict().values())
     with torch.no_grad():
-        for seed, entry in enumerate(entries):
+        for seed, entry in enumerate(entries, 1000 * first_seed):
             if entry.is_floating_point():
                 entry.copy_(torch.from_numpy(disturbed(entry.cpu().numpy(), seed)))
 

@@ -7,50 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
-from rich.table import Table
 from rich.text import Text
 
-from parity.judge import LIMITS, SCALES, Quantity, Row
+from parity.judge import LIMITS, SCALES, Row
+from parity.report.tables import apart, number, show, table
+from parity.report.findings import print_findings, print_verdict
 from parity.result import Result
 
-__all__ = ["apart", "number", "print_gradients", "print_pairs", "print_result", "show", "table"]
+__all__ = ["print_gradients", "print_judgement", "print_pairs", "print_result"]
 
-_SHOWN_MISMATCHES = 12
-_WIDEST = 1000
-
-
-def number(value: float) -> str:
-    """Write a figure: three digits, exponents where they help, and 0 only for an exact zero."""
-    if value == 0.0:
-        return "0"
-    return f"{value:.3g}" if 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
-
-
-def apart(first: float, second: float) -> tuple[str, str]:
-    """Write two figures with as many digits as it takes to see that they differ."""
-    texts = (f"{first:.3g}", f"{second:.3g}")
-    digits = 4
-    while texts[0] == texts[1] and first != second and digits <= 17:
-        texts = (f"{first:.{digits}g}", f"{second:.{digits}g}")
-        digits += 1
-    return texts
-
-
-def table(*columns: str, title: str | None = None) -> Table:
-    """Make a table whose columns are right-aligned but for the first."""
-    made = Table(
-        title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False
-    )
-    for index, column in enumerate(columns):
-        made.add_column(column, justify="right" if index else "left", no_wrap=index > 0, overflow="fold")
-    return made
-
-
-def show(console: Console, made: Table) -> None:
-    """Print a table whole: on a terminal too narrow for it, lines wrap, but no figure is cut."""
-    made.width = Measurement.get(console, console.options.update(max_width=_WIDEST), made).maximum
-    console.print(made, crop=False, no_wrap=True, overflow="ignore")
+_SHOWN_MISMATCHES = 6
 
 
 def _status(row: Row) -> Text:
@@ -65,7 +31,16 @@ def print_result(console: Console, result: Result) -> None:
         _print_quantities(console, result)
     _print_mismatches(console, result.mismatches)
     _print_notes(console, result)
-    _print_verdict(console, result)
+    print_findings(console, result.findings)
+    print_verdict(console, result)
+
+
+def print_judgement(console: Console, result: Result) -> None:
+    """Print a saved run's judgement: every quantity, what differs, the verdict."""
+    _print_quantities(console, result)
+    _print_mismatches(console, result.mismatches)
+    _print_notes(console, result)
+    print_verdict(console, result)
 
 
 def _print_heading(console: Console, result: Result) -> None:
@@ -172,25 +147,6 @@ def _print_notes(console: Console, result: Result) -> None:
             f"[dim]float64: {len(result.shared_hyperparameters)} of Torch's layers and optimizers "
             f"use Paddle's numbers, which are rounded to float32[/]"
         )
-
-
-def _print_verdict(console: Console, result: Result) -> None:
-    if not result.passed:
-        first = result.mismatches[0] if result.mismatches else None
-        what = f"; first: the {_plain(first.quantity)} {first.label}" if first else ": nothing was compared"
-        console.print(f"[bold red]MISMATCH[/]: {len(result.mismatches)} comparisons differ{escape(what)}")
-        return
-    compared = {row.quantity for row in result.rows}
-    only = f" (compared: {', '.join(sorted(compared))} only)" if not compared >= {"loss", "gradient"} else ""
-    if "float64" in result.dtypes:
-        console.print(f"[bold green]PASS[/]: every difference is at rounding level in float64{only}")
-    else:
-        caveat = "which cannot tell a small mistake from rounding: see --oracle"
-        console.print(f"[bold green]PASS[/] in float32, {caveat}{only}")
-
-
-def _plain(quantity: Quantity) -> str:
-    return "optimizer state" if quantity == "optimizer" else quantity
 
 
 def print_gradients(

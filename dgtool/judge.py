@@ -1,0 +1,57 @@
+"""``dgtool judge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dgtool._options import JsonOption, QuietOption
+from dgtool._shell import errors_to_exit_codes, output_console, print_json
+
+__all__ = ["judge"]
+
+
+def judge(
+    run: Annotated[
+        Path, typer.Argument(metavar="[RUN]", help="The folder of an earlier check-bp.", show_default=True)
+    ] = Path("dgtool-run"),
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            min=0.0,
+            help="Judge by this relative error in place of the bound of rounding.",
+            show_default=False,
+        ),
+    ] = None,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Judge a saved run again, from its figures, without a framework.
+
+    Every figure that check-bp measured is in the run; the bound of rounding is derived from them anew, or
+    replaced by a tolerance of your own. The smallest tolerance that would have let everything pass is
+    said. Exit code 0: the port is right, 1: defect, 4: inconclusive.
+
+    Examples:
+    - `dgtool judge dgtool-run`
+
+    - `dgtool judge dgtool-run --tolerance 1e-9`
+
+    """
+    with errors_to_exit_codes():
+        from parity import Result
+        from parity.rejudge import rejudged, smallest_tolerance
+        from parity.report import print_judgement
+
+        result = rejudged(Result.load(run), tolerance)
+        needed = smallest_tolerance(result)
+        if json_output:
+            print_json({**result.to_json(), "smallest_tolerance": needed})
+        else:
+            console = output_console(quiet)
+            print_judgement(console, result)
+            console.print(f"smallest tolerance that would have passed: {needed:.3g} ({result.dtypes[-1]})")
+    raise typer.Exit(result.exit_code)
