@@ -118,5 +118,6 @@ CAUSES: dict[str, Cause] = {
     "ignored_rows": Cause("Paddle's cross entropy divides by all rows where ignore_index is negative"),
     "rmsprop_epsilon": Cause("Paddle's RMSProp adds epsilon under the root"),
     "slope_at_zero": Cause("Paddle's gradient of LeakyReLU at exactly 0 is 1, Torch's the slope"),
+    "pool_gradient": Cause("Paddle's gradient of an average takes 1/n as a float32"),
     "tie_gradient": Cause("Paddle shares the gradient of a maximum among ties, Torch gives it to one"),
 }

@@ -6,6 +6,7 @@ difference that matches its formula is the framework's; one that does not is the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -46,10 +47,7 @@ def _sides(pair: tuple[Array, Array] | None, swapped: bool) -> tuple[Array, Arra
 
 
 def _setting(replay: Replay, name: str, default: object) -> object:
-    for call in (replay.reference, replay.port):
-        if name in call.settings:
-            return call.settings[name]
-    return default
+    return replay.settings.get(name, replay.port.settings.get(name, default))
 
 
 def _bce_at_zero(replay: Replay, swapped: bool) -> bool:
@@ -98,6 +96,42 @@ def _tie_gradient(replay: Replay, swapped: bool) -> bool:
     return False
 
 
+def _pool_gradient(replay: Replay, swapped: bool) -> bool:
+    """Paddle's backward multiplies by the float32 nearest to 1/n, for the n elements of each window."""
+    found = _sides(replay.gradients[0], swapped)
+    if found is None or not replay.forward_agrees or found[0].ndim != 4 or found[0].dtype != np.float64:
+        return False
+    torch, paddle = found
+    upstream = replay.upstream[0]
+    if replay.reference.operation.startswith("adaptive"):
+        count = math.prod(torch.shape[2:]) // math.prod(upstream.shape[2:])
+        return _close(torch * (count * float(np.float32(1.0 / count))), paddle)
+    kernel, stride, padding = (_pair(_setting(replay, name, None)) for name in ("kernel_size", "stride", "padding"))
+    if kernel is None or padding is None:
+        return False
+    stride = stride or kernel
+    excluding = not _setting(replay, "count_include_pad", True)
+    predicted = np.zeros_like(torch)
+    for row in range(upstream.shape[2]):
+        for column in range(upstream.shape[3]):
+            spans = [
+                slice(max(0, at * s - p), min(size, at * s - p + k))
+                for at, s, p, k, size in zip(
+                    (row, column), stride, padding, kernel, torch.shape[2:], strict=True
+                )
+            ]
+            inside = math.prod(span.stop - span.start for span in spans)
+            factor = float(np.float32(1.0 / (inside if excluding else math.prod(kernel))))
+            predicted[:, :, spans[0], spans[1]] += upstream[:, :, row, column, None, None] * factor
+    return _close(predicted, paddle)
+
+
+def _pair(value: object) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    return (int(value[0]), int(value[1])) if isinstance(value, (list, tuple)) else (int(value),) * 2  # type: ignore[call-overload]
+
+
 _Check = Callable[[Replay, bool], bool]
 KNOWN: dict[str, tuple[tuple[str, str, _Check], ...]] = {
     "binary_cross_entropy_with_logits": (
@@ -122,6 +156,17 @@ KNOWN: dict[str, tuple[tuple[str, str, _Check], ...]] = {
                 "slope_at_zero",
                 "where the input is exactly 0, Paddle passes the gradient on whole, Torch times the slope",
                 _slope_at_zero,
+            ),
+        ),
+    ),
+    **dict.fromkeys(
+        ("avgpool2d", "avg_pool2d", "adaptiveavgpool2d", "adaptive_avg_pool2d"),
+        (
+            (
+                "pool_gradient",
+                "Paddle's gradient of an average over n elements is the float32 nearest to 1/n times what "
+                "comes in, Torch's 1/n in full",
+                _pool_gradient,
             ),
         ),
     ),

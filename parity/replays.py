@@ -35,6 +35,8 @@ class Replay:
     port: Call
     inputs: list[Array]
     upstream: Mapping[int, Array]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The layer's or function's, by the names of the reference's framework."""
     outputs: list[tuple[Array, Array]] = field(default_factory=list)
     gradients: list[tuple[Array, Array] | None] = field(default_factory=list)
     """Of the inputs."""
@@ -94,11 +96,12 @@ def compare_replays(
     files: tuple[Path, Path],
     terms: int,
     match_of: Callable[[str, str], tuple[str, Callable[[Array], Array]] | None],
+    settings_of: Callable[[Call], Mapping[str, Any]],
 ) -> dict[int, Replay]:
     """Compare what both sides gave.
 
     ``match_of(path, name)`` gives the port's name of a layer's parameter and the way back to the
-    reference's layout.
+    reference's layout, ``settings_of(call)`` the reference's settings.
     """
     twins = {call.number: (call, twin) for call, twin in aligned.pairs}
     maps: dict[str, Any] = {}
@@ -115,7 +118,8 @@ def compare_replays(
     for job, ours, theirs in zip(jobs[0], *answers, strict=True):
         call, twin = twins[job["number"]]
         upstream = {position: read(place) for position, place in job["upstream"].items()}
-        made = Replay(call, twin, [read(place) for place in job["inputs"]], upstream)
+        inputs = [read(place) for place in job["inputs"]]
+        made = Replay(call, twin, inputs, upstream, settings_of(call))
         if "error" in ours:
             continue
         found[call.number] = made

@@ -126,9 +126,13 @@ def optimizer_settings(optimizer: Any) -> dict[str, Any]:
         if (value := plain(getattr(optimizer, name, ...))) is not ...
     }
     # AdamW keeps its own decay; the others are given a regularizer.
-    for holder, attribute in ((optimizer, "_weight_decay"), (optimizer.regularization, "_coeff")):
+    for holder, attribute in (
+        (optimizer, "_weight_decay"),
+        (optimizer, "_regularization_coeff"),  # Momentum's, which takes its regularizer apart
+        (optimizer.regularization, "_coeff"),
+    ):
         decay = plain(getattr(holder, attribute, ...))
-        if isinstance(decay, float):
+        if isinstance(decay, float) and (decay or "weight_decay" not in values):
             values["weight_decay"] = decay
     if optimizer.regularization is not None:
         values["regularizer"] = type(optimizer.regularization).__name__

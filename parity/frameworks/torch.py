@@ -138,18 +138,22 @@ def share_hyperparameters(
 ) -> list[str]:
     """Give layers and optimizers the numbers that Paddle, which keeps these in float32, really uses.
 
-    Paddle passes BatchNorm's epsilon and momentum, and its Momentum optimizer's mu, to its kernels
-    as float32 (paddle/phi/ops/yaml/ops.yaml, ``batch_norm`` and ``momentum_``), so in float64 the
+    Paddle passes the epsilon of BatchNorm and LayerNorm, BatchNorm's momentum, and its Momentum
+    optimizer's mu to its kernels as float32 (paddle/phi/ops/yaml/ops.yaml, ``batch_norm``,
+    ``layer_norm`` and ``momentum_``), so in float64 the
     two frameworks compute with different real numbers unless the Torch side takes Paddle's.
     Returns the names of what was changed.
     """
     changed = []
     for network_name, network in networks.items():
         for path, module in network.named_modules():
-            if not isinstance(module, _BATCH_NORMS):
+            if not isinstance(module, (*_BATCH_NORMS, nn.LayerNorm)):
                 continue
-            before = (module.eps, module.momentum)
+            before = (module.eps, getattr(module, "momentum", None))
             module.eps = _float32(module.eps)
+            if isinstance(module, nn.LayerNorm):
+                changed += [f"{network_name}.{path}"] * (module.eps != before[0])
+                continue
             if module.momentum is not None:
                 # Torch's momentum weighs the new value and Paddle's, which is the rounded one, the old.
                 module.momentum = 1.0 - _float32(1.0 - module.momentum)

@@ -1,0 +1,199 @@
+"""Plant every mistake of the catalogue and print what dgtool and its peers say: ``make defects``.
+
+Every line is a case: the verdict, whether the right place was named first, whether the cause was, and what
+reprod_log's default check and PaDiff say of the same port. Rates come last.
+"""
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from parity import CouldNotRunError, Run, check
+from tests.defects.catalogue import BY_ID, CATALOGUE, TRIPLES
+from tests.defects.clean import CLEAN, REWRITES
+from tests.defects.pairs import PAIRS, example_inputs
+from tests.defects.peers import padiff_case, padiff_verdicts, reprod_log_passes
+
+
+@dataclass
+class Outcome:
+    """What was said of one case."""
+
+    id: str
+    kind: str
+    verdict: str
+    right: bool
+    """The verdict is the right one."""
+    located: bool | None = None
+    """The right place is named first (of several mistakes: all of them are named)."""
+    caused: bool | None = None
+    wrong_cause: bool = False
+    first: str = ""
+    reprod_log: bool | None = None
+    """Whether reprod_log says that the logs agree; None where there is no log."""
+    padiff: dict[str, bool | str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def fits(place: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(place, pattern) for pattern in patterns)
+
+
+def run_case(id: str, net: str, given: dict[str, Any], iters: int, threads: int, folder: Path) -> Any:
+    pair = PAIRS[net]
+    runs = [Run("float32", iters), Run("float64", iters)]
+    return check(pair, pair.options(given), runs, folder / "run", threads=threads)
+
+
+def judge_defect(id: str, result: Any) -> Outcome:
+    """Hold what was found against the catalogue."""
+    defect = BY_ID[id]
+    expected = "framework" if defect.kind == "framework" else "defect"
+    outcome = Outcome(id, defect.kind, result.verdict, result.verdict == expected)
+    found = [finding for finding in result.findings if finding.verdict == expected]
+    if found:
+        first = found[0]
+        outcome.first = f"{first.where}: {first.cause or '-'}"
+        outcome.located = fits(first.where, defect.where)
+        outcome.caused = first.cause in defect.causes
+        outcome.wrong_cause = any(each.cause and each.cause not in defect.causes for each in found)
+    else:
+        outcome.located = outcome.caused = False
+    return outcome
+
+
+def judge_several(id: str, defects: tuple[str, ...], result: Any) -> Outcome:
+    outcome = Outcome(id, "several", result.verdict, result.verdict == "defect")
+    named = [
+        any(
+            fits(finding.where, BY_ID[each].where) and finding.cause in BY_ID[each].causes
+            for finding in result.findings
+        )
+        for each in defects
+    ]
+    outcome.located = outcome.caused = all(named)
+    outcome.first = f"{sum(named)} of {len(named)} named"
+    return outcome
+
+
+def outcomes(patterns: list[str], padiff: Path | None) -> Iterator[Outcome]:
+    """Run every case that one of the patterns fits."""
+    wanted = [(each.id, each.net, each.given, each.iters, 1) for each in (*CATALOGUE, *TRIPLES)]
+    wanted += [
+        (each.id, each.net, dict(each.options), each.iters, each.threads) for each in (*CLEAN, *REWRITES)
+    ]
+    several = {each.id: each.defects for each in TRIPLES}
+    for case in wanted:
+        id, net, given, iters, _ = case
+        if not fits(id, tuple(patterns)):
+            continue
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            try:
+                result = run_case(*case, folder)
+            except CouldNotRunError as error:
+                # A port that cannot run is seen to be wrong, but nothing is located.
+                yield Outcome(id, "stopped", "stopped", id in BY_ID, False, False, first=str(error)[:60])
+                continue
+            if id in BY_ID:
+                outcome = judge_defect(id, result)
+            elif id in several:
+                outcome = judge_several(id, several[id], result)
+            else:
+                outcome = Outcome(id, "clean", result.verdict, result.verdict in ("match", "rounding", "framework"))
+                outcome.first = "; ".join(f"{each.where}: {each.cause}" for each in result.findings[:2])
+            if (folder / "run" / "bp_align_diff.log").exists():
+                outcome.reprod_log = reprod_log_passes(folder / "run")
+            outcome.seconds = time.perf_counter() - start
+            if padiff is not None:
+                pair = PAIRS[net]
+                networks = example_inputs(net, pair.options(given))
+                outcome.padiff = padiff_verdicts(padiff, padiff_case(pair, given, networks))
+        yield outcome
+
+
+def _mark(value: bool | None) -> str:
+    return {True: "yes", False: "NO", None: "-"}[value]
+
+
+def _peer(value: bool | str | None) -> str:
+    if isinstance(value, str):
+        return "stopped"
+    return {True: "passes", False: "fails", None: "-"}[value]
+
+
+def _line(each: Outcome) -> str:
+    cells = [each.verdict, _mark(each.located), "WRONG" if each.wrong_cause else _mark(each.caused)]
+    peers = [_peer(each.reprod_log), *(_peer(each.padiff.get(name)) for name in ("defaults", "readme"))]
+    shown = f"{each.kind:10} {each.id:38} {cells[0]:12} {cells[1]:5} {cells[2]:6}"
+    return f"{shown} {peers[0]:8} {peers[1]:8} {peers[2]:8} {each.seconds:4.0f} s  {each.first}"
+
+
+def _rate(values: list[bool]) -> str:
+    return f"{sum(values)} of {len(values)} ({100 * sum(values) / len(values):.1f} %)" if values else "none"
+
+
+def print_rates(found: list[Outcome]) -> bool:
+    """Print the rates; whether they are what is promised."""
+    planted = [each for each in found if each.kind not in ("clean", "framework", "several")]
+    known = [each for each in found if each.kind == "framework"]
+    several = [each for each in found if each.kind == "several"]
+    clean = [each for each in found if each.kind == "clean"]
+    print(f"\ndetected:                 {_rate([each.right for each in planted])}")
+    print(f"right place named first:  {_rate([bool(each.located) for each in planted])}")
+    print(f"cause named:              {_rate([bool(each.caused) for each in planted])}")
+    print(f"wrong cause named:        {_rate([each.wrong_cause for each in planted])}")
+    print(f"several at once, all named: {_rate([bool(each.located) for each in several])}")
+    print(f"framework differences:    {_rate([each.right for each in known])}")
+    print(f"clean called a defect:    {_rate([not each.right for each in clean])}")
+    for peer, verdict in (
+        ("reprod_log", lambda each: each.reprod_log),
+        ("PaDiff, its defaults", lambda each: each.padiff.get("defaults")),
+        ("PaDiff, its README's settings", lambda each: each.padiff.get("readme")),
+    ):
+        caught = [verdict(each) is not True for each in planted if verdict(each) is not None]
+        alarms = [verdict(each) is False for each in clean if verdict(each) is not None]
+        if caught or alarms:
+            print(f"{peer}: detected {_rate(caught)}, clean called wrong {_rate(alarms)}")
+
+    def share(values: list[bool]) -> float:
+        return sum(values) / len(values) if values else math.nan
+
+    return not (
+        share([each.right for each in planted]) < 1.0
+        or share([bool(each.located) for each in planted]) < 0.95
+        or share([bool(each.caused) for each in planted]) < 0.85
+        or any(each.wrong_cause for each in planted)
+        or any(not each.right for each in (*clean, *known))
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("patterns", nargs="*", default=["*"], help="ids of cases, with * and ?")
+    parser.add_argument("--padiff", type=Path, help="a Python that has PaDiff installed")
+    parser.add_argument("--json", type=Path, help="also write the table here")
+    given = parser.parse_args()
+    print(
+        f"{'kind':10} {'case':38} {'verdict':12} {'place':5} {'cause':6} "
+        f"{'reprod':8} {'PaDiff':8} {'PaDiff*':8} {'time':>6}  named first"
+    )
+    found = []
+    for outcome in outcomes(given.patterns, given.padiff):
+        found.append(outcome)
+        print(_line(outcome), flush=True)
+    if given.json:
+        given.json.write_text(json.dumps([vars(each) for each in found], indent=1) + "\n")
+    raise SystemExit(0 if print_rates(found) else 1)
+
+
+if __name__ == "__main__":
+    main()
