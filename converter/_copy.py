@@ -1,13 +1,14 @@
 """Moving elements: from file to file in the kernel, and through strided views in cache-friendly blocks.
 
 What numpy does with a transposed view in one go (``np.ascontiguousarray(a.T)``) takes five times as
-long as the same in stripes, because every element is on a cache line and a page of its own. All
+long as the same in tiles, because every element is on a cache line and a page of its own. All
 functions here need memory for a few blocks only, whatever the tensor's size.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -32,10 +33,9 @@ __all__ = [
 ]
 
 _BLOCK_BYTES = 1 << 20  # of contiguous elements: what was read is still in the cache when used again
-_STRIDED_BLOCK_BYTES = 4 << 20
-_STRIPE = 16  # elements: stripes of one cache line; measured, as are the sizes of the blocks
-_FEW_COLUMNS = 1024
-_ALIASING_BYTES = 1024  # rows at multiples of it compete for the same few sets of the cache
+_STRIDED_BLOCK_BYTES = 2 << 20
+_TILE_BYTES = 128 << 10  # measured, as are the sizes of the blocks
+_PADDING = 64  # bytes: a cache line
 _KERNEL_COPY_BYTES = 64 << 20
 _NO_KERNEL_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
 
@@ -115,13 +115,27 @@ def _gathered(view: Array, number: int) -> Array:
         buffers[number] = np.empty(_STRIDED_BLOCK_BYTES, np.uint8)
     out: Array = buffers[number][: view.nbytes].view(view.dtype).reshape(view.shape)
     source, into = _bits(view), _bits(out)
-    step, crosswise = view.strides[-1], view.ndim > 1 and view.strides[-1] > view.itemsize
-    if crosswise and (view.shape[-1] > _FEW_COLUMNS or step % _ALIASING_BYTES == 0):
-        for start in range(0, view.shape[-1], _STRIPE):
-            into[..., start : start + _STRIPE] = source[..., start : start + _STRIPE]
+    if view.ndim > 1 and view.strides[-1] > view.itemsize:
+        width = max(1, _TILE_BYTES * view.shape[-1] // view.nbytes)
+        for start in range(0, view.shape[-1], width):
+            into[..., start : start + width] = _padded(source[..., start : start + width])
     else:
         into[...] = source
     return out
+
+
+def _padded(tile: Array) -> Array:
+    """Copy a tile in about the order in which it lies, a little apart what its last axis goes through.
+
+    Where that is a power of two, as in most tensors, those elements compete for a few sets of the cache.
+    """
+    axes = (tile.ndim - 1, *sorted(range(tile.ndim - 1), key=lambda axis: -tile.strides[axis]))
+    length, *shape = (tile.shape[axis] for axis in axes)
+    size = math.prod(shape)
+    spaced = np.empty((length, size + _PADDING // tile.itemsize), tile.dtype)[:, :size]
+    copied: Array = spaced.reshape(length, *shape).transpose(np.argsort(axes))
+    copied[...] = tile
+    return copied
 
 
 def _bits(array: Array) -> Array:

@@ -144,7 +144,9 @@ def test_any_operations_on_any_tensor(tmp_path_factory, case, suffix):
     assert_as_numpy(plan, folder / f"target.{suffix}", {f"s{i}": array for i, array in enumerate(arrays)})
 
 
-@pytest.mark.parametrize("shape", [(3000, 700), (2, 1100, 1030), (1, 3_000_000), (3_000_000, 1), (513, 4096)])
+@pytest.mark.parametrize(
+    "shape", [(2300, 2100), (2, 1100, 1030), (1, 3_000_000), (3_000_000, 1), (513, 4096), (20, 30, 40, 50)]
+)
 def test_blocks_of_transposed_tensors(shape):
     array = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
     view = array.T
