@@ -168,11 +168,12 @@ def prepare(
     """Open the source with all that the user said of it. Raises the converter's and the pairs' errors."""
     from converter import Assumption, Knowledge, UsageError, open_source
     from converter.words import FLOATS
-    from parity import load_pair
 
     options = given_options(extra_layers=extra_layers)
     knowledge = None
     if pair is not None:
+        from parity import load_pair
+
         described = load_pair(pair)
         layers = described.layers(described.options(options))
         knowledge = Knowledge.of_layers(layers, f"pair {described.name}")

@@ -13,6 +13,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from converter import ConverterError
+    from parity import ParityError
     from parity.record import Role
 
 __all__ = [
@@ -35,17 +37,8 @@ _UNITS |= {f"{letter}IB": 1024**n for n, letter in enumerate("KMGT", 1)}
 @contextmanager
 def errors_to_exit_codes(json_output: bool = False) -> Iterator[None]:
     """Turn the packages' own errors into one message and an exit code; into JSON too with ``json_output``."""
-    from converter import ConverterError
-    from parity import ParityError
-
     try:
         yield
-    except (ConverterError, ParityError) as error:
-        typer.echo("\n".join(map(_printable, f"dgtool: {error}".split("\n"))), err=True)
-        if json_output:
-            problems = [str(problem) for problem in getattr(error, "problems", ())]
-            print_json({"error": str(error), "problems": problems})
-        raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
         typer.echo("dgtool: interrupted; nothing was left half written", err=True)
         raise typer.Exit(130) from error
@@ -54,6 +47,20 @@ def errors_to_exit_codes(json_output: bool = False) -> Iterator[None]:
         if json_output:
             print_json({"error": str(error) or "out of memory", "problems": []})
         raise typer.Exit(3) from error
+    except _own_errors() as error:
+        typer.echo("\n".join(map(_printable, f"dgtool: {error}".split("\n"))), err=True)
+        if json_output:
+            problems = [str(problem) for problem in getattr(error, "problems", ())]
+            print_json({"error": str(error), "problems": problems})
+        raise typer.Exit(error.exit_code) from error
+
+
+def _own_errors() -> tuple[type[ConverterError], type[ParityError]]:
+    """Import them when there is an error: most commands need one of the two packages only."""
+    from converter import ConverterError
+    from parity import ParityError
+
+    return ConverterError, ParityError
 
 
 def _printable(line: str) -> str:
@@ -92,11 +99,14 @@ def byte_size(text: str) -> int:
 @contextmanager
 def byte_progress(total: int, quiet: bool) -> Iterator[Callable[[str, int], None]]:
     """Show a bar of bytes on standard error, naming each tensor; nothing where that is no terminal."""
+    if quiet:
+        yield lambda name, size: None
+        return
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True)
     columns = BarColumn(), DownloadColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("reading", total=total)

@@ -131,7 +131,6 @@ def convert(
         )
         plan = opened.plan()
         check_target(opened.checkpoint, plan, target, force=force)
-        console = output_console(quiet)
         done = None
         if not dry_run:
             total = sum(info.nbytes for info in plan.targets)
@@ -154,6 +153,9 @@ def convert(
             }
             print_json({**plan_as_json(plan, opened), **outcome, **(_done_as_json(done) if done else {})})
             return
+        if quiet:
+            return
+        console = output_console()
         print_plan(console, plan, opened)
         if done is None:
             console.print(
