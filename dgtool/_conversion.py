@@ -258,7 +258,7 @@ def print_plan(console: Console, plan: Plan, source: Source) -> None:
     from rich.markup import escape
 
     from converter import describe_operations
-    from parity.report.terminal import show, table
+    from parity.report.tables import show, table
 
     def alike(step: Step) -> tuple[object, ...]:
         shapes = tuple(info.shape for info in (*step.sources, *step.targets))

@@ -103,7 +103,7 @@ def _print(
 
     from converter.names import fold
     from converter.selection import groups
-    from parity.report.terminal import show, table
+    from parity.report.tables import show, table
 
     types = _types(chosen, knowledge)
     columns = ("tensor", "dtype", "shape", "count", *(["layer"] if knowledge else []))

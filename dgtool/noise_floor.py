@@ -81,6 +81,8 @@ def noise_floor(
         with atomic_path(out) as partial:
             floor.save(partial)
         if json_output:
-            print_json({key: {"spread": floor.spread(key), "bound": floor.bound(key)} for key in floor.reference})
+            print_json(
+                {key: {"spread": floor.spread(key), "bound": floor.bound(key)} for key in floor.reference}
+            )
         else:
             print_floor(output_console(quiet), floor)

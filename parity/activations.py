@@ -105,12 +105,16 @@ def compare_calls(
         if len(call.inputs) == len(twin.inputs):
             for position, (first, second) in enumerate(zip(call.inputs, twin.inputs, strict=True)):
                 source = first.get("call")
-                if source in found and numbers[source] == second.get("call"):
-                    if first["position"] == second["position"]:
-                        made.inputs.append(found[source].outputs[first["position"]])
-                        continue
+                same = source in found and numbers[source] == second.get("call")
+                if source is not None and same and first["position"] == second["position"]:
+                    made.inputs.append(found[source].outputs[first["position"]])
+                    continue
                 pair = reference.input(call, position), port.input(twin, position)
-                key = ("outputs", source, first["position"]) if source is not None else ("outputs", call.number, 0)
+                key = (
+                    ("outputs", source, first["position"])
+                    if source is not None
+                    else ("outputs", call.number, 0)
+                )
                 made.inputs.append(row("activation", call, f" input {position}", *pair, key))
         for position in range(min(len(call.outputs), len(twin.outputs))):
             pair = reference.output(call, position), port.output(twin, position)

@@ -94,9 +94,7 @@ def _expected(
 ) -> tuple[dict[str, _Expected], frozenset[str]]:
     """Return what the port should have, by the reference's name, and what only Torch has, by rule."""
     if reference.framework == port.framework:
-        same = {
-            name: _Expected(name, shape, ()) for name, (_, shape) in reference.tensors.items()
-        }
+        same = {name: _Expected(name, shape, ()) for name, (_, shape) in reference.tensors.items()}
         return same, frozenset()
     torch_side = reference if reference.framework == "torch" else port
     tensors = {

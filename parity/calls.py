@@ -28,7 +28,7 @@ class Call:
     operation: str
     """What is called, in the common vocabulary: ``conv2d``, ``mse_loss``, ``detach``, ``step``."""
     where: str
-    """A layer's path; for what has none, the path of the layer that calls it, or ``step``, with the operation."""
+    """A layer's path; for what has none, its caller's path (or ``step``) and the operation."""
     occurrence: int
     """How many calls of the same ``where`` came before."""
     line: str

@@ -77,7 +77,9 @@ CAUSES: dict[str, Cause] = {
     "scaled": Cause("a value scaled by a factor", "leave the factor out"),
     "shifted": Cause("a value scaled and shifted", "leave that out"),
     "permuted": Cause("slices in another order", "keep their order"),
-    "detached": Cause("a gradient cut off", "let the gradient pass (no detach, no stop_gradient, no no_grad)"),
+    "detached": Cause(
+        "a gradient cut off", "let the gradient pass (no detach, no stop_gradient, no no_grad)"
+    ),
     "frozen": Cause("a parameter that is not trained", "let it train (stop_gradient=False)"),
     "not_cleared": Cause("gradients left to add up", "clear them where the reference does"),
     "cleared": Cause("gradients cleared that the reference keeps", "do not clear them there"),

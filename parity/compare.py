@@ -134,7 +134,9 @@ class Comparison:
         A tensor of few elements may show a small one by chance.
         """
         found = {
-            name: self._floors[name] / scale for name, scale in scales.items() if name in self._floors and scale
+            name: self._floors[name] / scale
+            for name, scale in scales.items()
+            if name in self._floors and scale
         }
         median = statistics.median(found.values()) if found else 0.0
         return {name: max(floor, median) for name, floor in found.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import permutations
 
 import ml_dtypes
@@ -46,7 +47,11 @@ def explain_input(expected: Array, actual: Array) -> Explanation | None:
         if np.array_equal(expected.astype(half).astype(expected.dtype), actual):
             return "input_precision", f"the port's input is the reference's, rounded to {name}"
     for axis, cause, what in _INPUT_AXES:
-        if axis < expected.ndim and axis >= -expected.ndim and np.array_equal(np.flip(actual, axis), expected):
+        if (
+            axis < expected.ndim
+            and axis >= -expected.ndim
+            and np.array_equal(np.flip(actual, axis), expected)
+        ):
             return cause, f"reversing {what} (axis {axis}) of the port's input gives the reference's, exactly"
     for axis in range(expected.ndim):
         for step in (1, -1):
@@ -97,26 +102,23 @@ def _rearranged(expected: Array, actual: Array) -> Explanation | None:
 
 def _rearrangements(expected: Array) -> Iterator[tuple[str, str, Callable[[Array], Array]]]:
     if expected.ndim == 2 and expected.shape[0] == expected.shape[1]:
-        yield "transposed", "transposing the port's", lambda array: array.T
-    for axes in ((-1, -2), (0, 1)):
-        if expected.ndim > 2 and expected.shape[axes[0]] == expected.shape[axes[1]]:
-            yield (
-                "axes_swapped",
-                f"swapping axes {axes[0]} and {axes[1]} of the port's",
-                lambda array, axes=axes: np.swapaxes(array, *axes),
-            )
+        yield "transposed", "transposing the port's", np.transpose
+    for first, second in ((-1, -2), (0, 1)):
+        if expected.ndim > 2 and expected.shape[first] == expected.shape[second]:
+            what = f"swapping axes {first} and {second} of the port's"
+            yield "axes_swapped", what, partial(np.swapaxes, axis1=first, axis2=second)
     for axis in range(expected.ndim):
-        yield "reversed", f"reversing axis {axis}", lambda array, axis=axis: np.flip(array, axis)
+        yield "reversed", f"reversing axis {axis}", partial(np.flip, axis=axis)
     for blocks in _BLOCKS:
         if expected.ndim and expected.shape[0] % blocks == 0 and expected.shape[0] > blocks:
             for order in permutations(range(blocks)):
-                yield (
-                    "gate_order",
-                    f"the {blocks} blocks of its first axis in the order {list(order)}",
-                    lambda array, blocks=blocks, order=order: np.concatenate(
-                        [np.split(array, blocks)[block] for block in order]
-                    ),
-                )
+                what = f"the {blocks} blocks of its first axis in the order {list(order)}"
+                yield "gate_order", what, partial(_reordered, order=order)
+
+
+def _reordered(array: Array, order: tuple[int, ...]) -> Array:
+    parts = np.split(array, len(order))
+    return np.concatenate([parts[block] for block in order])
 
 
 def _slice_order(expected: Array, actual: Array, axis: int) -> list[int] | None:
@@ -132,7 +134,10 @@ def _slice_order(expected: Array, actual: Array, axis: int) -> list[int] | None:
 def _partly_lost(expected: Array, actual: Array) -> Explanation | None:
     wrong = expected != actual
     if wrong.any() and not wrong.all() and not actual[wrong].any():
-        return "lost", f"{int(wrong.sum())} of its {wrong.size} values are zero in the port, the others are right"
+        return (
+            "lost",
+            f"{int(wrong.sum())} of its {wrong.size} values are zero in the port, the others are right",
+        )
     return None
 
 

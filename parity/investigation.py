@@ -51,7 +51,7 @@ class Investigation:
         alignment = self._comparison.alignments[network]
         untouched = set(self.evidence.port["networks"][network].get("untouched", ()))
         reference, port = event.tensors
-        for name, match in alignment.matches.items():
+        for name in alignment.matches:
             if name in reference:
                 self._digests[digest(reference[name])] = f"{network}.{name}"
         for row in rows:
@@ -102,9 +102,7 @@ class Investigation:
             return
         jobs = replay_jobs(first.reference, first.aligned, self._folder)
         files = self._folder / "replay-reference", self._folder / "replay-port"
-        answers = workers.replay(
-            dict(zip(ROLES, jobs, strict=True)), dict(zip(ROLES, files, strict=True))
-        )
+        answers = workers.replay(dict(zip(ROLES, jobs, strict=True)), dict(zip(ROLES, files, strict=True)))
         self.evidence.replays = compare_replays(
             self._comparison.dtype,
             first.aligned,
@@ -129,5 +127,3 @@ class Investigation:
         alignment = self._comparison.alignments.get(network)
         match = alignment.matches.get(f"{prefix}{name}") if alignment else None
         return (match.port.removeprefix(prefix), match.to_reference) if match else None
-
-

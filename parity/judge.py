@@ -22,9 +22,7 @@ from parity.metrics import Metrics
 
 __all__ = ["GOOD", "LIMITS", "SCALES", "Quantity", "Row", "Status", "judge", "limit_for"]
 
-Quantity = Literal[
-    "activation", "loss", "signal", "gradient", "optimizer", "parameter", "buffer"
-]
+Quantity = Literal["activation", "loss", "signal", "gradient", "optimizer", "parameter", "buffer"]
 Status = Literal[
     "equal",
     "rounding",
@@ -42,7 +40,7 @@ Status = Literal[
 GOOD: frozenset[Status] = frozenset(
     {"equal", "rounding", "zero", "absent", "framework", "unjudged", "inconclusive"}
 )
-"""What does not speak against the port. (What is not judged, or inconclusive, does not speak for it either.)"""
+"""What does not speak against the port. (What is not judged, or inconclusive, does not speak for it.)"""
 
 SCALES: dict[Quantity, str] = {
     "activation": "the output's norm",

@@ -36,7 +36,9 @@ def known_difference(replay: Replay, frameworks: tuple[Framework, Framework]) ->
 
 def _close(expected: Array, actual: Array) -> bool:
     allowed = _ROUNDING if actual.dtype == np.float64 else 1e-4
-    return bool(np.abs(expected - actual).max(initial=0.0) <= allowed * max(np.abs(expected).max(initial=0.0), 1e-30))
+    return bool(
+        np.abs(expected - actual).max(initial=0.0) <= allowed * max(np.abs(expected).max(initial=0.0), 1e-30)
+    )
 
 
 def _sides(pair: tuple[Array, Array] | None, swapped: bool) -> tuple[Array, Array] | None:
@@ -106,7 +108,9 @@ def _pool_gradient(replay: Replay, swapped: bool) -> bool:
     if replay.reference.operation.startswith("adaptive"):
         count = math.prod(torch.shape[2:]) // math.prod(upstream.shape[2:])
         return _close(torch * (count * float(np.float32(1.0 / count))), paddle)
-    kernel, stride, padding = (_pair(_setting(replay, name, None)) for name in ("kernel_size", "stride", "padding"))
+    kernel, stride, padding = (
+        _pair(_setting(replay, name, None)) for name in ("kernel_size", "stride", "padding")
+    )
     if kernel is None or padding is None:
         return False
     stride = stride or kernel

@@ -70,7 +70,9 @@ class NoiseFloor:
         name, _, iteration = key.rpartition("_")
         keys = [f"{name}_{earlier}" for earlier in range(int(iteration) + 1)]
         return max(
-            math.sqrt(statistics.fmean((replica[each] - self.reference[each]) ** 2 for replica in self.replicas))
+            math.sqrt(
+                statistics.fmean((replica[each] - self.reference[each]) ** 2 for replica in self.replicas)
+            )
             for each in keys
             if each in self.reference
         )
@@ -107,7 +109,9 @@ def measure_noise(
         raise UsageError("the noise floor is measured on a Torch reference")
     plain = Run("float32", iters, "losses")
     runs = [plain]
-    runs += [Run("float32", iters, "losses", disturb=seed, threads=1 + seed % 2) for seed in range(1, replicas + 1)]
+    runs += [
+        Run("float32", iters, "losses", disturb=seed, threads=1 + seed % 2) for seed in range(1, replicas + 1)
+    ]
     runs += [Run("float32", iters, "losses", control=name) for name in CONTROLS]
     with spool_folder() as spool:
         files = matched_weights(pair, options, weights, spool)
@@ -209,6 +213,9 @@ def _rolled_fails(reference: Mapping[str, Array], bounds: Mapping[str, float]) -
     for key, bound in bounds.items():
         name, _, iteration = key.rpartition("_")
         following = f"{name}_{int(iteration) + 1}"
-        if following in bounds and abs(float(reference[following].reshape(())) - float(reference[key].reshape(()))) > bound:
+        if (
+            following in bounds
+            and abs(float(reference[following].reshape(())) - float(reference[key].reshape(()))) > bound
+        ):
             return True
     return False

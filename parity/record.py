@@ -295,9 +295,7 @@ class Workers:
             worker.process.wait()
 
 
-def watch_alone(
-    job: Job, spool: Path, inbox: queue.Queue[tuple[Role, Any]]
-) -> Iterator[Mapping[str, Any]]:
+def watch_alone(job: Job, spool: Path, inbox: queue.Queue[tuple[Role, Any]]) -> Iterator[Mapping[str, Any]]:
     """Run one side alone and yield its messages; for runs that record losses only.
 
     Raises `WorkerError` if it crashes, is killed or raises.

@@ -93,7 +93,9 @@ class Replica:
         return {name: _distance(array, mine[name]) for name, array in arrays.items() if name in mine}
 
     def loss_floors(self, losses: Mapping[str, float]) -> dict[str, float]:
-        return {name: abs(value - self._losses[name]) for name, value in losses.items() if name in self._losses}
+        return {
+            name: abs(value - self._losses[name]) for name, value in losses.items() if name in self._losses
+        }
 
     def call_floors(self, log: CallLog, file: TensorFile) -> dict[str, list[list[Any]]]:
         """Return what the disturbance changed in the calls' outputs and in their gradients."""

@@ -59,7 +59,11 @@ def smallest_tolerance(result: Result) -> float:
     Infinite where something is missing, not finite or not equal that has to be.
     """
     rows = [row for row in result.rows if row.dtype == result.dtypes[-1]]
-    if any(not row.good and (row.metrics is None or row.limit == 0.0 or math.isnan(row.error)) for row in rows):
+    if any(
+        not row.good and (row.metrics is None or row.limit == 0.0 or math.isnan(row.error)) for row in rows
+    ):
         return math.inf
-    judged = [row.error for row in rows if row.metrics is not None and row.status not in ("zero", "framework")]
+    judged = [
+        row.error for row in rows if row.metrics is not None and row.status not in ("zero", "framework")
+    ]
     return max(judged, default=math.inf)

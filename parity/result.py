@@ -87,7 +87,11 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values only; numbers that JSON lacks become the strings nan, inf and -inf."""
-        content = {"schema": SCHEMA, "result": "mismatch" if self.exit_code == 1 else "pass", "verdict": self.verdict}
+        content: dict[str, Any] = {
+            "schema": SCHEMA,
+            "result": "mismatch" if self.exit_code == 1 else "pass",
+            "verdict": self.verdict,
+        }
         content |= vars(self)
         content["findings"] = [finding.to_json() for finding in self.findings]
         content["losses"] = [{**asdict(loss), "difference": loss.difference} for loss in self.losses]

@@ -207,7 +207,9 @@ LAYERS: dict[str, tuple[Setting, ...]] = {
     ),
     **dict.fromkeys(("dropout", "dropout2d", "dropout3d"), _DROPOUT),
     "embedding": (
-        Setting("padding_idx", "padding_idx", lambda s: s["_padding_idx"] if s["_padding_idx"] != -1 else None),
+        Setting(
+            "padding_idx", "padding_idx", lambda s: s["_padding_idx"] if s["_padding_idx"] != -1 else None
+        ),
     ),
     **dict.fromkeys(("lstm", "gru", "rnn"), _RECURRENT),
     "multiheadattention": (

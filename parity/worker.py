@@ -107,7 +107,10 @@ class _Built:
 
 def _digests(framework: ModuleType, side: Side) -> dict[str, dict[str, str]]:
     return {
-        name: {key: hashlib.blake2b(array.tobytes()).hexdigest() for key, array in framework.state(net)[0].items()}
+        name: {
+            key: hashlib.blake2b(array.tobytes()).hexdigest()
+            for key, array in framework.state(net)[0].items()
+        }
         for name, net in side.networks.items()
     }
 
@@ -149,7 +152,8 @@ class _Session:
         if dtype == "float64":
             changed = self._framework.share_hyperparameters(side.networks, side.optimizers)
         untouched = {
-            name: [key for key in found if found[key] == after[name].get(key)] for name, found in before.items()
+            name: [key for key in found if found[key] == after[name].get(key)]
+            for name, found in before.items()
         }
         return _Built(side, changed, lines, untouched)
 
@@ -193,7 +197,7 @@ class _Session:
         channel.send("end", run=run)
 
     def _alter(self, side: Side, settings: Mapping[str, Any]) -> bool:
-        """Make the run a replica with other rounding, or one with a mistake; whether there was one to make."""
+        """Make the run a replica with other rounding, or one with a mistake, if there is one to make."""
         if not (settings["disturb"] or settings["control"]):
             return False
         from parity.frameworks import torch_noise
@@ -225,7 +229,9 @@ class _Session:
             else:
                 assert self._log is not None
                 self._framework.load(self._log.side.networks, Path(self._job["weights"]))
-                self._channel.send("replayed", calls=replay(self._log, command["calls"], Path(command["out"])))
+                self._channel.send(
+                    "replayed", calls=replay(self._log, command["calls"], Path(command["out"]))
+                )
 
 
 def main(job_path: str) -> int:

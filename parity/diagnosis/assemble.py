@@ -63,7 +63,7 @@ def diagnose(evidence: Evidence) -> list[Finding]:
                 order=first.iteration,
             )
         )
-    found.sort(key=lambda finding: (STAGES.index(finding.stage), finding.order))
+    found.sort(key=lambda each: (each.verdict != "defect", STAGES.index(each.stage), each.order))
     return grouped(found)
 
 
@@ -82,6 +82,10 @@ def verdict_of(rows: Sequence[Row], findings: Sequence[Finding]) -> Verdict:
     if findings:
         return "framework"
     judging = rows[-1].dtype
-    if any(row.status == "inconclusive" or (row.status == "unjudged" and not row.note) for row in rows if row.dtype == judging):
+    if any(
+        row.status == "inconclusive" or (row.status == "unjudged" and not row.note)
+        for row in rows
+        if row.dtype == judging
+    ):
         return "inconclusive"
     return "match" if all(row.status in ("equal", "absent") for row in rows) else "rounding"

@@ -70,7 +70,7 @@ def _explain(evidence: Evidence, first: Iteration, found: CallComparison, positi
             "forward",
             other.where,
             cause,
-            f"{call.label} gets the output of {other.operation}; the reference's comes from {source.operation}",
+            f"{call.label} gets the output of {other.operation}, in the reference that of {source.operation}",
             "both sides' records of the step show it",
             change,
             evidence.line_of(other),
@@ -149,7 +149,10 @@ def _unexplained(found: CallComparison, position: int, what: str) -> Finding:
 
 def _addend(first: Iteration, call: Call, expected: Array, actual: Array) -> tuple[str, str] | None:
     """Look for an earlier output that, added to the port's tensor, gives the reference's."""
-    lacking, allowed = expected - actual, 64 * np.finfo(expected.dtype).eps * np.abs(expected).max(initial=0.0)
+    lacking, allowed = (
+        expected - actual,
+        64 * np.finfo(expected.dtype).eps * np.abs(expected).max(initial=0.0),
+    )
     for sign, cause in ((1.0, "missing_call"), (-1.0, "extra_call")):
         for found in first.comparisons:
             if found.reference.number >= call.number:

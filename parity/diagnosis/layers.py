@@ -8,9 +8,9 @@ from typing import Any
 
 from parity.calls import Call
 from parity.causes import CAUSES
-from parity.known import known_difference
 from parity.evidence import Evidence
 from parity.finding import Finding, Stage
+from parity.known import known_difference
 from parity.settings import LAYERS, Difference, differences, kind_of
 
 __all__ = ["grouped", "layer_findings", "setting_finding"]
@@ -87,15 +87,15 @@ def layer_findings(evidence: Evidence) -> Iterator[Finding]:
     called = {call.where: call.number for call, _ in _pairs(evidence)}
     for where, place in places.items():
         for found in place.differences:
-            stage, order, rows = wrong.get(where, ("configuration", called.get(where, 0), []))
+            stage, order, shown = wrong.get(where, ("configuration", called.get(where, 0), []))
             if found.cause in ("momentum", "use_global_stats", "training") and stage == "configuration":
                 stage = _buffers_differ(evidence, where)
             made = setting_finding(where, stage, found, place.line, order, _kind(evidence, where))
-            if rows:
-                alone = f"; on the reference's own inputs, {rows[0]}"
+            if shown:
+                alone = f"; on the reference's own inputs, {shown[0]}"
                 made = replace(made, evidence=made.evidence + alone)
             yield made
-    for where, (stage, order, rows) in wrong.items():
+    for where, (stage, order, shown) in wrong.items():
         explained = where in places or any(name.startswith(f"{where}.") for name in values)
         if not explained:
             replay = evidence.replays[order]
@@ -105,7 +105,7 @@ def layer_findings(evidence: Evidence) -> Iterator[Finding]:
                 where,
                 "",
                 f"{where} computes something else than the reference's",
-                f"on the reference's own inputs, {'; '.join(rows[:2])}",
+                f"on the reference's own inputs, {'; '.join(shown[:2])}",
                 "compare the layer's code and arguments with the reference's",
                 evidence.line_of(replay.port),
                 order=order,
@@ -131,7 +131,11 @@ def _kind(evidence: Evidence, where: str) -> str:
 
 def _buffers_differ(evidence: Evidence, where: str) -> Stage:
     rows = (row for row in evidence.rows if row.quantity == "buffer" and row.iteration >= 0)
-    return "buffers" if any(row.label.startswith(f"{where}.") and not row.good for row in rows) else "configuration"
+    return (
+        "buffers"
+        if any(row.label.startswith(f"{where}.") and not row.good for row in rows)
+        else "configuration"
+    )
 
 
 def _settings(evidence: Evidence) -> dict[str, _Place]:
@@ -152,8 +156,8 @@ def _settings(evidence: Evidence) -> dict[str, _Place]:
         found = []
         if call.registered and twin.registered:
             if call.training != twin.training and call.operation.startswith(_MODAL):
-                modes = ("train" if mode else "eval" for mode in (call.training, twin.training))
-                found = [Difference("training", *modes, "mode")]
+                ours, theirs = ("train" if mode else "eval" for mode in (call.training, twin.training))
+                found = [Difference("training", ours, theirs, "mode")]
         elif call.kind != "event" and call.kind == twin.kind:
             table = LAYERS.get(call.operation, ())
             found = differences(table, evidence.frameworks, call.settings, twin.settings)
@@ -186,7 +190,11 @@ def grouped(findings: list[Finding]) -> list[Finding]:
     """Join findings that say the same of several places; the first place stands for all."""
     joined: dict[tuple[str, ...], Finding] = {}
     for found in findings:
-        same = found.cause and not found.places and (found.verdict, found.cause, found.evidence.partition(";")[0])
+        same = (
+            found.cause
+            and not found.places
+            and (found.verdict, found.cause, found.evidence.partition(";")[0])
+        )
         key = same or (found.verdict, found.stage, found.where, found.cause)
         if key not in joined:
             joined[key] = replace(found, places=found.places or (found.where,))

@@ -164,7 +164,9 @@ def _trained(evidence: Evidence, names: list[str], side: int) -> set[str]:
     return found
 
 
-def _owned(evidence: Evidence, where: str, ours: list[str], theirs: list[str], line: str) -> Iterator[Finding]:
+def _owned(
+    evidence: Evidence, where: str, ours: list[str], theirs: list[str], line: str
+) -> Iterator[Finding]:
     reference, port = _trained(evidence, ours, 0), _trained(evidence, theirs, 1)
     for names, verb, change in (
         (sorted(reference - port), "lacks", "give it"),
@@ -233,7 +235,7 @@ def schedule_findings(evidence: Evidence) -> Iterator[Finding]:
                     "schedule",
                     where,
                     "schedule",
-                    f"in iteration {number} {where} steps at a rate of {port:.6g}, the reference's at {reference:.6g}",
+                    f"in iteration {number} {where} steps at a rate of {port:.6g}, not {reference:.6g}",
                     "both sides' optimizers show it; the rates were equal before",
                     order=number,
                 )

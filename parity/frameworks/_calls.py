@@ -37,26 +37,26 @@ __all__ = [
 
 FUNCTIONS = tuple(
     """
-    relu relu_ relu6 leaky_relu elu selu celu gelu silu swish mish sigmoid hardsigmoid hardswish hardtanh
-    tanh tanhshrink softplus softsign softshrink hardshrink softmax log_softmax logsigmoid log_sigmoid prelu
-    glu gumbel_softmax dropout dropout2d dropout3d alpha_dropout linear bilinear embedding conv1d conv2d
-    conv3d conv_transpose1d conv_transpose2d conv_transpose3d conv1d_transpose conv2d_transpose
-    conv3d_transpose batch_norm layer_norm group_norm instance_norm local_response_norm normalize avg_pool1d
-    avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
-    adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d interpolate upsample grid_sample affine_grid
-    pixel_shuffle pixel_unshuffle pad unfold fold scaled_dot_product_attention mse_loss l1_loss
-    smooth_l1_loss huber_loss cross_entropy softmax_with_cross_entropy nll_loss binary_cross_entropy
-    binary_cross_entropy_with_logits kl_div hinge_embedding_loss cosine_embedding_loss margin_ranking_loss
-    triplet_margin_loss soft_margin_loss poisson_nll_loss gaussian_nll_loss ctc_loss cosine_similarity
-    pairwise_distance
-    """.split()
+    relu relu_ relu6 leaky_relu elu selu celu gelu silu swish mish sigmoid hardsigmoid hardswish
+    hardtanh tanh tanhshrink softplus softsign softshrink hardshrink softmax log_softmax logsigmoid
+    log_sigmoid prelu glu gumbel_softmax dropout dropout2d dropout3d alpha_dropout linear bilinear
+    embedding conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d conv1d_transpose
+    conv2d_transpose conv3d_transpose batch_norm layer_norm group_norm instance_norm local_response_norm
+    normalize avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d adaptive_avg_pool1d
+    adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d interpolate upsample
+    grid_sample affine_grid pixel_shuffle pixel_unshuffle pad unfold fold scaled_dot_product_attention
+    mse_loss l1_loss smooth_l1_loss huber_loss cross_entropy softmax_with_cross_entropy nll_loss
+    binary_cross_entropy binary_cross_entropy_with_logits kl_div hinge_embedding_loss
+    cosine_embedding_loss margin_ranking_loss triplet_margin_loss soft_margin_loss poisson_nll_loss
+    gaussian_nll_loss ctc_loss cosine_similarity pairwise_distance
+    """.split()  # noqa: SIM905  # a list of two screens otherwise
 )
 """Functions of ``nn.functional`` that count as calls, under the names of both frameworks."""
 TENSOR_FUNCTIONS = tuple(
     """
-    detach mean sum max min amax amin matmul bmm softmax log_softmax sigmoid tanh relu clip clamp median std
-    var norm topk sort argmax flip roll cumsum logsumexp
-    """.split()
+    detach mean sum max min amax amin matmul bmm softmax log_softmax sigmoid tanh relu clip clamp median
+    std var norm topk sort argmax flip roll cumsum logsumexp
+    """.split()  # noqa: SIM905  # a list of two screens otherwise
 )
 """Functions of tensors, as methods or of the framework itself, that count as calls."""
 
@@ -166,7 +166,11 @@ class CallLog:
             finally:
                 self._containers.pop()
         settings = {} if path else self.hooks.layer_settings(layer)
-        described = {"kind": "layer", "name": type(layer).__name__, "path": path or self._parent()}
+        described: dict[str, Any] = {
+            "kind": "layer",
+            "name": type(layer).__name__,
+            "path": path or self._parent(),
+        }
         described |= {"registered": path is not None, "training": bool(layer.training), "settings": settings}
         return self._run(described, functools.partial(original, layer), args, kwargs, layer)
 
@@ -229,12 +233,12 @@ class CallLog:
             if self._file is None:
                 return function(*args, **kwargs)
             tensors: list[Any] = []
-            skeleton = self._strip((args, kwargs), tensors)
+            bare_args, bare_kwargs = self._strip((args, kwargs), tensors)
             described["inputs"] = [self._input(tensor) for tensor in tensors]
             wanted = tuple(bool(self.hooks.wants_gradient(tensor)) for tensor in tensors)
             mode = bool(described.get("training"))
             if self._keeping:
-                self.replayable[number] = Replayable(function, *skeleton, wanted, layer, mode)
+                self.replayable[number] = Replayable(function, bare_args, bare_kwargs, wanted, layer, mode)
             result = function(*args, **kwargs)
             outputs: list[Any] = []
             self._strip(result, outputs)
@@ -343,9 +347,17 @@ def _settings(
 ) -> dict[str, Any]:
     """Return a function's arguments that are no tensors, by name, with its defaults."""
     try:
-        bound = _signature(hooks.SIGNATURES.get(name, original)).bind(*args, **kwargs)
-        bound.apply_defaults()
-        given: Mapping[str, Any] = bound.arguments
+        if name in hooks.SIGNATURES:
+            names = [argument for argument, _ in hooks.SIGNATURES[name]]
+            given: Mapping[str, Any] = {
+                **dict(hooks.SIGNATURES[name]),
+                **dict(zip(names, args, strict=False)),
+                **kwargs,
+            }
+        else:
+            bound = _signature(original).bind(*args, **kwargs)
+            bound.apply_defaults()
+            given = bound.arguments
     except (TypeError, ValueError):
         given = {str(position): value for position, value in enumerate(args)} | dict(kwargs)
     return {key: value for key, item in given.items() if (value := plain(item)) is not ...}

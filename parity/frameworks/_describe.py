@@ -44,6 +44,7 @@ def describe(
         for name, optimizer in side.optimizers.items()
     }
     schedulers = {
-        name: hooks.scheduler_settings(scheduler) for name, scheduler in getattr(side, "schedulers", {}).items()
+        name: hooks.scheduler_settings(scheduler)
+        for name, scheduler in getattr(side, "schedulers", {}).items()
     }
     return {"networks": networks, "optimizers": optimizers, "schedulers": schedulers}

@@ -40,24 +40,28 @@ __all__ = [
 LIBRARY = (os.path.dirname(paddle.__file__),)  # noqa: PTH120  # compared with code objects' plain strings
 _CONTAINERS = (nn.Sequential, nn.LayerList, nn.LayerDict, nn.ParameterList)
 _HIDDEN = ("_param_attr", "_weight_attr", "_bias_attr", "_name", "name", "_device")
-SIGNATURES: dict[str, Callable[..., None]] = {}
+SIGNATURES: dict[str, tuple[tuple[str, Any], ...]] = {}
 """Arguments of functions that do not tell: none, for Paddle's are written in Python."""
 
 
 def is_tensor(value: Any) -> bool:
+    """Whether a value is one of the framework's tensors."""
     return isinstance(value, paddle.Tensor)
 
 
 def array(tensor: paddle.Tensor) -> Array:
+    """Return a tensor's values."""
     found: Array = tensor.detach().numpy()
     return found
 
 
 def version(tensor: paddle.Tensor) -> int:
+    """Return how often a tensor was changed in place."""
     return int(tensor.inplace_version)
 
 
 def wants_gradient(tensor: paddle.Tensor) -> bool:
+    """Whether backward reaches a tensor."""
     return not tensor.stop_gradient
 
 
@@ -83,21 +87,24 @@ def backward(pairs: list[tuple[paddle.Tensor, Array]]) -> None:
 
 
 def gradient(tensor: paddle.Tensor) -> Array | None:
+    """Return the gradient that a tensor was given, if any."""
     return None if tensor.grad is None else array(tensor.grad)
 
 
 def forget_gradients(parameters: Iterable[paddle.Tensor]) -> None:
+    """Drop the gradients of parameters."""
     for parameter in parameters:
         parameter.clear_gradient(set_to_zero=False)
 
 
 def walk(network: nn.Layer) -> Iterator[tuple[str, nn.Layer]]:
+    """Yield every layer with its path, the network itself first."""
     return network.named_sublayers(include_self=True)
 
 
 def is_library(layer: nn.Layer) -> bool:
     """Whether a layer is of the framework's own kinds, and no container."""
-    return type(layer).__module__.startswith("paddle.nn.") and not isinstance(layer, _CONTAINERS)
+    return type(layer).__module__.startswith("paddle.nn.") and type(layer) not in _CONTAINERS
 
 
 def layer_settings(layer: nn.Layer) -> dict[str, Any]:
@@ -115,6 +122,7 @@ def _of_every_layer() -> frozenset[str]:
 
 
 def optimizer_parameters(optimizer: Any) -> list[Any]:
+    """Return everything that an optimizer was given to step."""
     return list(optimizer._parameter_list)
 
 
@@ -122,7 +130,16 @@ def optimizer_settings(optimizer: Any) -> dict[str, Any]:
     """Return an optimizer's class, settings, regularization and clipping."""
     values = {
         name: value
-        for name in ("_beta1", "_beta2", "_epsilon", "_amsgrad", "_momentum", "_use_nesterov", "_rho", "_centered")
+        for name in (
+            "_beta1",
+            "_beta2",
+            "_epsilon",
+            "_amsgrad",
+            "_momentum",
+            "_use_nesterov",
+            "_rho",
+            "_centered",
+        )
         if (value := plain(getattr(optimizer, name, ...))) is not ...
     }
     # AdamW keeps its own decay; the others are given a regularizer.

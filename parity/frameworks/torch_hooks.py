@@ -41,34 +41,37 @@ __all__ = [
 LIBRARY = (os.path.dirname(torch.__file__),)  # noqa: PTH120  # compared with code objects' plain strings
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
-SIGNATURES: dict[str, Callable[..., None]] = {
-    "avg_pool2d": lambda input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None: (
-        None
+SIGNATURES: dict[str, tuple[tuple[str, Any], ...]] = {
+    "avg_pool2d": (
+        *((name, ...) for name in ("input", "kernel_size")),
+        *(("stride", None), ("padding", 0), ("ceil_mode", False)),
+        *(("count_include_pad", True), ("divisor_override", None)),
     ),
-    "gelu": lambda input, approximate="none": None,
-    "pad": lambda input, pad, mode="constant", value=None: None,
-    "softmax": lambda input, dim=None, _stacklevel=3, dtype=None: None,
-    "scaled_dot_product_attention": lambda query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False: (
-        None
-    ),
+    "gelu": (("input", ...), ("approximate", "none")),
+    "pad": (("input", ...), ("pad", ...), ("mode", "constant"), ("value", None)),
+    "softmax": (("input", ...), ("dim", None)),
 }
-"""Arguments of functions that are built in and do not tell."""
+"""Arguments, with their defaults, of functions that are built in and do not tell."""
 
 
 def is_tensor(value: Any) -> bool:
+    """Whether a value is one of the framework's tensors."""
     return isinstance(value, torch.Tensor)
 
 
 def array(tensor: torch.Tensor) -> Array:
+    """Return a tensor's values."""
     found: Array = tensor.detach().cpu().numpy()
     return found
 
 
 def version(tensor: torch.Tensor) -> int:
+    """Return how often a tensor was changed in place."""
     return tensor._version
 
 
 def wants_gradient(tensor: torch.Tensor) -> bool:
+    """Whether backward reaches a tensor."""
     return tensor.requires_grad
 
 
@@ -90,21 +93,24 @@ def backward(pairs: list[tuple[torch.Tensor, Array]]) -> None:
 
 
 def gradient(tensor: torch.Tensor) -> Array | None:
+    """Return the gradient that a tensor was given, if any."""
     return None if tensor.grad is None else array(tensor.grad)
 
 
 def forget_gradients(parameters: Iterable[torch.Tensor]) -> None:
+    """Drop the gradients of parameters."""
     for parameter in parameters:
         parameter.grad = None
 
 
 def walk(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield every layer with its path, the network itself first."""
     return network.named_modules()
 
 
 def is_library(layer: nn.Module) -> bool:
     """Whether a module is of the framework's own kinds, and no container."""
-    return type(layer).__module__.startswith("torch.nn.") and not isinstance(layer, _CONTAINERS)
+    return type(layer).__module__.startswith("torch.nn.") and type(layer) not in _CONTAINERS
 
 
 def layer_settings(layer: nn.Module) -> dict[str, Any]:
@@ -117,6 +123,7 @@ def layer_settings(layer: nn.Module) -> dict[str, Any]:
 
 
 def optimizer_parameters(optimizer: torch.optim.Optimizer) -> list[Any]:
+    """Return everything that an optimizer was given to step."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 

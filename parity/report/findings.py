@@ -88,7 +88,7 @@ def _sentence(result: Result, dtype: str) -> str:
                 f"{worst.error:.2e} of {worst.limit:.2e})"
             )
         case "framework":
-            return "what differs is a known difference of the frameworks, by its exact formula; the port is right"
+            return "what differs is a known framework difference, by its exact formula; the port is right"
         case "inconclusive":
             return (
                 f"rounding in {dtype} is as large as a mistake could be here; "

@@ -22,7 +22,9 @@ def print_floor(console: Console, floor: NoiseFloor) -> None:
         seen = max(effects, key=lambda key: effects[key] / floor.bound(key))
         ratio = effects[seen] / floor.bound(seen)
         word = "seen" if ratio > 1.0 else "[bold yellow]hidden by rounding[/]"
-        console.print(f"{escape(name)}: {word} ({seen} moves by {number(effects[seen])}, {ratio:.2g} of its bound)")
+        console.print(
+            f"{escape(name)}: {word} ({seen} moves by {number(effects[seen])}, {ratio:.2g} of its bound)"
+        )
 
 
 def print_log_judgement(console: Console, found: LogJudgement, names: tuple[str, str]) -> None:
@@ -30,11 +32,21 @@ def print_log_judgement(console: Console, found: LogJudgement, names: tuple[str,
     console.print(f"{escape(names[0])} (reference) against {escape(names[1])} (port)")
     made = table("loss", "reference", "port", "difference", "bound of rounding", "verdict")
     for entry in found.entries:
-        figures = (f"{entry.reference:.8g}", f"{entry.port:.8g}", number(entry.difference), number(entry.bound))
+        figures = (
+            f"{entry.reference:.8g}",
+            f"{entry.port:.8g}",
+            number(entry.difference),
+            number(entry.bound),
+        )
         made.add_row(escape(entry.key), *figures, entry.status)
     show(console, made)
-    console.print(f"smallest difference that would have been called a defect: {number(found.smallest_visible)}")
-    for names_of, says in ((found.seen, "would have been seen"), (found.unseen, "rounding would have hidden it")):
+    console.print(
+        f"smallest difference that would have been called a defect: {number(found.smallest_visible)}"
+    )
+    for names_of, says in (
+        (found.seen, "would have been seen"),
+        (found.unseen, "rounding would have hidden it"),
+    ):
         for name, effect in names_of.items():
             console.print(f"  {escape(name)}: {says} ({effect:.2g} of the bound)")
     if not found.evidence:

@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.text import Text
 
 from parity.judge import LIMITS, SCALES, Row
-from parity.report.tables import apart, number, show, table
 from parity.report.findings import print_findings, print_verdict
+from parity.report.tables import apart, number, show, table
 from parity.result import Result
 
 __all__ = ["print_gradients", "print_judgement", "print_pairs", "print_result"]

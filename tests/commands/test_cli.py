@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from parity import Result, reprod
+from parity.judge import SCALES
 from weights.files import write_weights
 
 COMMANDS = [
@@ -105,7 +106,7 @@ def test_check_bp_prints_the_comparison_and_writes_the_folder(dgtool, tmp_path):
         "largest loss difference:",
         "gradient",
         "Torch's running variance is unbiased",
-        "PASS: every difference is at rounding level in float64",
+        "verdict: rounding - every difference is at rounding level in float64; the largest is 0.",
     ):
         assert text in shown.stdout
     names = {path.name for path in (tmp_path / "dgtool-run").iterdir()}
@@ -123,28 +124,32 @@ def test_check_bp_prints_the_comparison_and_writes_the_folder(dgtool, tmp_path):
 def test_check_bp_exits_with_1_and_names_what_differs(dgtool):
     shown = dgtool("check-bp", *SMALL, "--pair", "tests.planted:SLOPE", "--dtype", "float64")
     assert shown.exit_code == 1
-    assert "MISMATCH" in shown.stdout
-    assert "first: the loss gen_loss" in shown.stdout
+    assert "verdict: defect - generator_B.main.1 (LeakyReLU) has another slope" in shown.stdout
+    assert "at:       " in shown.stdout
+    assert "DG_paddle/model.py:46" in shown.stdout
+    assert "change:   set negative_slope to 0.2 (the port has 0.01)" in shown.stdout
     assert "more, all of them in check.json" in shown.stdout
+
+    explained = dgtool("explain", "dgtool-run")
+    assert explained.exit_code == 1
+    assert "because:  the reference is set to negative_slope 0.2, the port to 0.01" in explained.stdout
+    content = json.loads(dgtool("explain", "dgtool-run", "--json").stdout)
+    assert content["verdict"] == "defect"
+    assert content["findings"][0]["cause"] == "negative_slope"
 
 
 def test_check_bp_without_float64_says_what_it_cannot_tell(dgtool):
     shown = dgtool("check-bp", *SMALL, "--no-oracle", "--record", "losses")
-    assert shown.exit_code == 0
-    assert "cannot tell a small mistake from rounding" in shown.stdout
+    assert shown.exit_code == 4
+    assert "verdict: inconclusive - rounding in float32 is as large as a mistake could be" in shown.stdout
     assert "(compared: loss only)" in shown.stdout
 
 
 def test_json_is_one_document_and_quiet_is_silent(dgtool, tmp_path):
     content = json.loads(dgtool("check-bp", *SMALL, "--no-oracle", "--json").stdout)
     assert content["result"] == "pass"
-    assert {row["quantity"] for row in content["rows"]} == {
-        "loss",
-        "gradient",
-        "parameter",
-        "buffer",
-        "optimizer",
-    }
+    assert content["verdict"] == "inconclusive"
+    assert {row["quantity"] for row in content["rows"]} == set(SCALES)
     assert content == Result.load(tmp_path / "dgtool-run").to_json()
     gradients = json.loads(dgtool("grad-diff", "dgtool-run", "--top", 2, "--sort", "cos", "--json").stdout)
     assert [
@@ -152,7 +157,7 @@ def test_json_is_one_document_and_quiet_is_silent(dgtool, tmp_path):
         for row in gradients["gradients"]
     ] == [True] * 2
     quiet = dgtool("check-bp", *SMALL, "--no-oracle", "--quiet")
-    assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (0, "", "")
+    assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (4, "", "")
 
 
 def test_grad_diff_runs_the_loop_by_itself_and_tells_kinds_of_nothing_apart(dgtool, tmp_path):

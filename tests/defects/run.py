@@ -91,7 +91,7 @@ def outcomes(patterns: list[str], padiff: Path | None) -> Iterator[Outcome]:
     ]
     several = {each.id: each.defects for each in TRIPLES}
     for case in wanted:
-        id, net, given, iters, _ = case
+        id, net, given, *_ = case
         if not fits(id, tuple(patterns)):
             continue
         start = time.perf_counter()
@@ -108,7 +108,9 @@ def outcomes(patterns: list[str], padiff: Path | None) -> Iterator[Outcome]:
             elif id in several:
                 outcome = judge_several(id, several[id], result)
             else:
-                outcome = Outcome(id, "clean", result.verdict, result.verdict in ("match", "rounding", "framework"))
+                outcome = Outcome(
+                    id, "clean", result.verdict, result.verdict in ("match", "rounding", "framework")
+                )
                 outcome.first = "; ".join(f"{each.where}: {each.cause}" for each in result.findings[:2])
             if (folder / "run" / "bp_align_diff.log").exists():
                 outcome.reprod_log = reprod_log_passes(folder / "run")

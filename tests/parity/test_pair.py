@@ -22,7 +22,13 @@ MAY_IMPORT = {
     "DG_paddle": {"DG_pair", "parity", "paddle"},
     "dgtool": {"converter", "parity", "weights"},
 }
-FRAMEWORK_FILES = {"parity/frameworks/torch.py": "torch", "parity/frameworks/paddle.py": "paddle"}
+FRAMEWORK_FILES = {
+    "parity/frameworks/torch.py": "torch",
+    "parity/frameworks/torch_hooks.py": "torch",
+    "parity/frameworks/torch_noise.py": "torch",
+    "parity/frameworks/paddle.py": "paddle",
+    "parity/frameworks/paddle_hooks.py": "paddle",
+}
 
 
 def imports_of(path: Path) -> set[str]:
