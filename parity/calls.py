@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -129,12 +130,27 @@ class Aligned:
     """Of the reference only."""
     extra: tuple[Call, ...]
     """Of the port only."""
+    uneven: Mapping[str, tuple[int, int]]
+    """Functions that the two sides call unequally often at one place: none of those is matched."""
 
 
 def align_calls(reference: CallTable, port: CallTable) -> Aligned:
-    """Match calls by place and occurrence, in the reference's order."""
-    theirs = {call.key: call for call in port.calls}
-    ours = {call.key for call in reference.calls}
+    """Match calls by place and occurrence, in the reference's order.
+
+    Where a function is called unequally often, which call is which cannot be told by counting.
+    """
+    counts = [
+        Counter(call.where for call in table.calls if not call.registered) for table in (reference, port)
+    ]
+    uneven = {
+        where: (count, counts[1][where])
+        for where, count in counts[0].items()
+        if where in counts[1] and counts[1][where] != count
+    }
+    functions = {call.where for call in reference.calls if call.kind != "event"} & uneven.keys()
+    theirs = {call.key: call for call in port.calls if call.where not in functions}
     pairs = tuple((call, theirs[call.key]) for call in reference.calls if call.key in theirs)
-    missing = tuple(call for call in reference.calls if call.key not in theirs)
-    return Aligned(pairs, missing, tuple(call for call in port.calls if call.key not in ours))
+    ours, matched = {call.key for call, _ in pairs}, {id(twin) for _, twin in pairs}
+    missing = tuple(call for call in reference.calls if call.key not in ours)
+    extra = tuple(call for call in port.calls if id(call) not in matched)
+    return Aligned(pairs, missing, extra, {where: uneven[where] for where in functions})

@@ -22,7 +22,7 @@ from parity.record import Job, Run, spool_folder, watch_alone
 from parity.session import write_batches
 from parity.weights import matched_weights
 
-__all__ = ["CONTROLS", "Entry", "LogJudgement", "NoiseFloor", "judge_logs", "measure_noise"]
+__all__ = ["CONTROLS", "Entry", "LogJudgement", "NoiseFloor", "judge_logs", "measure_noise", "over"]
 
 SCHEMA = "dgtool.noise/1"
 ERROR_RATE = 1e-3
@@ -197,7 +197,7 @@ def judge_logs(reference: Mapping[str, Array], port: Mapping[str, Array], floor:
         entries.append(Entry(key, expected, actual, bound, "rounding" if fits else "defect"))
     bounds = {entry.key: entry.bound for entry in entries if not math.isnan(entry.bound)}
     effects = {
-        name: max((abs(losses[key] - floor.reference[key]) / bounds[key] for key in bounds), default=0.0)
+        name: max((over(losses[key] - floor.reference[key], bounds[key]) for key in bounds), default=0.0)
         for name, losses in floor.controls.items()
     }
     return LogJudgement(
@@ -206,6 +206,13 @@ def judge_logs(reference: Mapping[str, Array], port: Mapping[str, Array], floor:
         {name: effect for name, effect in effects.items() if not effect > 1.0},
         _rolled_fails(reference, bounds),
     )
+
+
+def over(effect: float, bound: float) -> float:
+    """Return how many bounds an effect is large."""
+    if effect == 0.0:
+        return 0.0
+    return abs(effect) / bound if bound else math.inf
 
 
 def _rolled_fails(reference: Mapping[str, Array], bounds: Mapping[str, float]) -> bool:

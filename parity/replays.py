@@ -77,8 +77,10 @@ def replay_jobs(
                 wave = np.sin(np.arange(1, math.prod(shape) + 1, dtype=place[1])).reshape(shape)
                 upstream[position] = (str(made_up.path), *_place(made_up.add(wave)))
         inputs = [reference.place_of_input(call, position) for position in range(len(call.inputs))]
+        # Whether the port's loop differentiates here is not the call's doing.
+        wanted = [bool(entry["grad"]) for entry in call.inputs]
         for job, number in zip(jobs, (call.number, twin.number), strict=True):
-            job.append({"number": number, "inputs": inputs, "upstream": upstream})
+            job.append({"number": number, "inputs": inputs, "wanted": wanted, "upstream": upstream})
     made_up.close()
     return jobs
 

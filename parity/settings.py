@@ -241,6 +241,13 @@ def _decoupled(settings: Mapping[str, Any]) -> bool:
     return settings["class"] == "AdamW" or bool(settings.get("decoupled_weight_decay"))
 
 
+def _penalty(settings: Mapping[str, Any]) -> str:
+    """Return the penalty that weight decay stands for, by Paddle's names, where there is one."""
+    if not settings["weight_decay"] or settings.get("decoupled_weight_decay"):
+        raise KeyError("no penalty in the gradient")
+    return "L2Decay"
+
+
 _FAMILY = {"adamw": "adam", "momentum": "sgd", "rmsprop": "rmsprop"}
 
 
@@ -257,6 +264,7 @@ OPTIMIZERS = (
     Setting("optimizer_epsilon", "eps", "_epsilon"),
     Setting("weight_decay", "weight_decay", _get("weight_decay", 0.0)),
     Setting("decoupled_decay", _decoupled, _decoupled),
+    Setting("weight_decay", _penalty, lambda s: s["regularizer"]),
     Setting("amsgrad", _flag("amsgrad"), _flag("_amsgrad")),
     Setting("momentum", "momentum", _get("_momentum", 0.0)),
     Setting("nesterov", _flag("nesterov"), lambda s: bool(s.get("_use_nesterov", False))),

@@ -12,6 +12,7 @@ from parity.diagnosis.loop import (
     order_findings,
     schedule_findings,
 )
+from parity.diagnosis.terms import term_findings
 from parity.diagnosis.values import input_findings, load_findings, value_findings
 from parity.evidence import Evidence
 from parity.finding import STAGES, Finding, Verdict
@@ -25,6 +26,7 @@ _SOURCES = (
     input_findings,
     layer_findings,
     forward_findings,
+    term_findings,
     backward_findings,
     frozen_findings,
     order_findings,

@@ -9,20 +9,13 @@ import numpy as np
 from parity.activations import CallComparison
 from parity.calls import Call
 from parity.causes import CAUSES
+from parity.diagnosis.terms import is_loss, is_target, losses_differ, weight_findings
 from parity.evidence import Evidence, Iteration
 from parity.finding import Finding
 from parity.hypotheses import explain_value
 from parity.pair import Array
 
 __all__ = ["backward_findings", "forward_findings"]
-
-_LOSSES = ("_loss", "cross_entropy", "binary_cross_entropy", "kl_div")
-_TARGET = 1
-"""Which input of a loss is its target."""
-
-
-def is_loss(call: Call) -> bool:
-    return any(word in call.operation for word in _LOSSES)
 
 
 def forward_findings(evidence: Evidence) -> Iterator[Finding]:
@@ -42,6 +35,8 @@ def forward_findings(evidence: Evidence) -> Iterator[Finding]:
             source, other = call.inputs[position].get("call"), twin.inputs[position].get("call")
             rewired = source is not None and source in numbers and numbers[source] != other
             from_batch = source is None and first.reference.input(call, position).shape in batch_shapes
+            if is_target(call, position):
+                from_batch = False
             if rewired or (not tainted and not from_batch):
                 made = _explain(evidence, first, found, position)
                 if (made.where, made.cause) not in said:
@@ -103,7 +98,7 @@ def _explain(evidence: Evidence, first: Iteration, found: CallComparison, positi
         )
     expected = first.reference.input(call, position)
     actual = first.port.input(twin, position)
-    if is_loss(call) and position == _TARGET:
+    if is_target(call, position):
         return Finding(
             "defect",
             "loss",
@@ -117,6 +112,9 @@ def _explain(evidence: Evidence, first: Iteration, found: CallComparison, positi
         )
     if expected.shape != actual.shape or not np.isfinite(actual).all():
         return _unexplained(found, position, f"gets {list(actual.shape)}, not {list(expected.shape)}")
+    unequal = _uneven(evidence, first, call)
+    if unequal is not None:
+        return unequal
     explained = _addend(first, call, expected, actual) or explain_value(expected, actual)
     cause, proof = explained or ("", "everything before it agrees")
     said = CAUSES[cause].says if cause else "another input"
@@ -129,6 +127,27 @@ def _explain(evidence: Evidence, first: Iteration, found: CallComparison, positi
         proof,
         CAUSES[cause].change if cause else "compare the lines before this one with the reference's",
         twin.line,
+        order=call.number,
+    )
+
+
+def _uneven(evidence: Evidence, first: Iteration, call: Call) -> Finding | None:
+    """Say that a function is called more often, or less, if there is only one such function."""
+    counts = {where: pair for where, pair in first.aligned.uneven.items() if not where.startswith("step/")}
+    if len({where.rpartition("/")[2] for where in counts}) != 1:
+        return None
+    where, (ours, theirs) = next(iter(counts.items()))
+    cause = "extra_call" if theirs > ours else "missing_call"
+    made = [each for each in first.aligned.extra if each.where == where]
+    return Finding(
+        "defect",
+        "forward",
+        where,
+        cause,
+        f"the port calls {where} {theirs} times, the reference {ours} times",
+        f"everything before agrees, and {call.label} gets another input; both sides' records show the calls",
+        CAUSES[cause].change,
+        evidence.line_of(made[0]) if made else "",
         order=call.number,
     )
 
@@ -172,65 +191,14 @@ def backward_findings(evidence: Evidence) -> Iterator[Finding]:
     for number, iteration in sorted(evidence.iterations.items()):
         if not iteration.comparisons:
             continue
-        found = [*_weights(evidence, iteration), *_cuts(evidence, iteration)]
+        found = [*weight_findings(evidence, iteration), *_cuts(evidence, iteration)]
         yield from found
-        if found or number > 0:
+        if found or number > 0 or losses_differ(evidence):
             continue
         tainted = any(not (each.agrees_in and each.agrees_out) for each in iteration.comparisons)
         replayed = any(not replay.backward_agrees for replay in evidence.replays.values())
         if not tainted and not replayed:
             yield from _jump(evidence, iteration)
-
-
-def _scalar(found: CallComparison) -> tuple[float, float] | None:
-    """Return the gradients that reach a call's scalar output on both sides: its weight in the loss."""
-    if len(found.signals) != 1 or found.signals[0].metrics is None:
-        return None
-    metrics = found.signals[0].metrics
-    if metrics.count != 1:
-        return None
-    return metrics.worst_reference, metrics.worst_port
-
-
-def _weights(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
-    """Compare the weights of scalar terms, which do not depend on the data."""
-    weights = {found.reference: pair for found in iteration.comparisons if (pair := _scalar(found))}
-    wrong = {
-        found.reference: (found, weights[found.reference])
-        for found in iteration.comparisons
-        if found.reference in weights and not found.signals[0].good
-    }
-    if not wrong:
-        return
-    ratios = [port / reference if reference else np.inf for _, (reference, port) in wrong.values()]
-    common = len(wrong) == len(weights) and np.ptp(ratios) <= 1e-9 * abs(ratios[0])
-    losses = [row for row in evidence.rows if row.quantity == "loss" and row.iteration == 0]
-    if common and losses and all(row.good for row in losses):
-        found = next(iter(wrong.values()))[0]
-        backward = next((call for call in iteration.port.events if call.operation == "backward"), found.port)
-        yield Finding(
-            "defect",
-            "backward",
-            "step/backward",
-            "scaled_gradient",
-            f"all gradients are {ratios[0]:.6g} times the reference's, the losses are equal",
-            f"the weight of each of the {len(wrong)} terms of the loss has this ratio, exactly",
-            f"multiply what backward is called on by {1 / ratios[0]:.6g}" if ratios[0] else "",
-            backward.line,
-        )
-        return
-    for call, (found, (reference, port)) in wrong.items():
-        yield Finding(
-            "defect",
-            "loss",
-            call.where,
-            "loss_weight" if port else "loss_term",
-            f"{call.label} weighs {port:.6g} in the loss, and {reference:.6g} in the reference",
-            "the derivative of the loss by this term, which does not depend on the data",
-            f"multiply the term by {reference / port:.6g}" if port else CAUSES["loss_term"].change,
-            found.port.line,
-            order=call.number,
-        )
 
 
 def _cuts(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
@@ -240,6 +208,7 @@ def _cuts(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
     if not cut:
         return
     terms = [found for found in cut if is_loss(found.reference) or _is_scalar(found)]
+    terms = [] if extra else terms
     for found in terms:
         yield Finding(
             "defect",
@@ -255,17 +224,16 @@ def _cuts(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
     if terms:
         return
     last = cut[-1]
-    line = extra[0].line if extra else last.port.line
-    named = f"the port calls detach at {line}; " if extra else ""
     yield Finding(
         "defect",
         "backward",
-        last.reference.where,
+        extra[0].where if extra else last.reference.where,
         "detached",
         f"no gradient reaches the output of {last.reference.label}",
-        f"{named}the reference takes one of norm {_norm_of(iteration, last):.3g} there",
+        ("the port calls detach, the reference does not; " if extra else "")
+        + f"the reference takes a gradient of norm {_norm_of(iteration, last):.3g} there",
         CAUSES["detached"].change,
-        line,
+        (extra[0] if extra else last.port).line,
         order=last.reference.number,
     )
 
@@ -287,18 +255,16 @@ def _jump(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
         if found.signals_agree:
             continue
         detached = [call for call in iteration.aligned.extra if call.operation == "detach"]
-        cause = "detached" if detached else ""
+        proof = "the gradients that reach all later calls agree, and so do all values"
         yield Finding(
             "defect",
             "backward",
-            found.reference.where,
-            cause,
+            detached[0].where if detached else found.reference.where,
+            "detached" if detached else "",
             f"another gradient reaches the output of {found.reference.label}",
-            f"the port calls detach at {detached[0].line}, the reference does not"
-            if detached
-            else "the gradients that reach all later calls agree, and so do all values",
+            f"the port calls detach, the reference does not; {proof}" if detached else proof,
             CAUSES["detached"].change if detached else "look at what uses this output",
-            detached[0].line if detached else found.port.line,
+            (detached[0] if detached else found.port).line,
             order=found.reference.number,
         )
         return

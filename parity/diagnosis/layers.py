@@ -25,6 +25,8 @@ class _Place:
 
     differences: list[Difference]
     line: str
+    members: tuple[str, ...] = ()
+    """Of a whole network: its layers that differ so."""
 
 
 def setting_finding(
@@ -87,7 +89,9 @@ def layer_findings(evidence: Evidence) -> Iterator[Finding]:
     called = {call.where: call.number for call, _ in _pairs(evidence)}
     for where, place in places.items():
         for found in place.differences:
-            stage, order, shown = wrong.get(where, ("configuration", called.get(where, 0), []))
+            acting = [wrong[each] for each in (where, *place.members) if each in wrong]
+            idle: tuple[Stage, int, list[str]] = ("configuration", called.get(where, 0), [])
+            stage, order, shown = min(acting, key=lambda each: each[1], default=idle)
             if found.cause in ("momentum", "use_global_stats", "training") and stage == "configuration":
                 stage = _buffers_differ(evidence, where)
             made = setting_finding(where, stage, found, place.line, order, _kind(evidence, where))
@@ -95,8 +99,9 @@ def layer_findings(evidence: Evidence) -> Iterator[Finding]:
                 alone = f"; on the reference's own inputs, {shown[0]}"
                 made = replace(made, evidence=made.evidence + alone)
             yield made
+    set_otherwise = {*places, *(each for place in places.values() for each in place.members)}
     for where, (stage, order, shown) in wrong.items():
-        explained = where in places or any(name.startswith(f"{where}.") for name in values)
+        explained = where in set_otherwise or any(name.startswith(f"{where}.") for name in values)
         if not explained:
             replay = evidence.replays[order]
             yield Finding(
@@ -182,7 +187,7 @@ def _whole_networks(evidence: Evidence, places: Mapping[str, _Place]) -> dict[st
             first = places[differing[0]]
             for where in differing:
                 del found[where]
-            found[network] = first
+            found[network] = replace(first, line="", members=tuple(differing))
     return found
 
 

@@ -17,6 +17,7 @@ from parity.settings import OPTIMIZERS, SCHEDULERS, differences
 
 __all__ = ["frozen_findings", "optimizer_findings", "order_findings", "schedule_findings"]
 
+_SAME_RATE = 1e-6
 _CLIPS = {"clip_norm": "ClipGradByGlobalNorm", "clip_value": "ClipGradByValue"}
 
 
@@ -229,7 +230,10 @@ def schedule_findings(evidence: Evidence) -> Iterator[Finding]:
         ]
         for where in (where for where in rates[0] if where in rates[1]):
             reference, port = rates[0][where], rates[1][where]
-            if number and abs(reference - port) > 1e-6 * abs(reference):
+            name = where.partition(".")[2]
+            began = [side["optimizers"][name]["lr"] for side in (evidence.reference, evidence.port)]
+            equal_before = abs(began[0] - began[1]) <= _SAME_RATE * abs(began[0])
+            if equal_before and abs(reference - port) > _SAME_RATE * abs(reference):
                 yield Finding(
                     "defect",
                     "schedule",

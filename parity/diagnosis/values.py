@@ -8,6 +8,7 @@ import numpy as np
 
 from parity.calls import Call
 from parity.causes import CAUSES
+from parity.diagnosis.terms import is_target
 from parity.evidence import Evidence
 from parity.finding import Finding
 from parity.hypotheses import digest, explain_input
@@ -55,6 +56,8 @@ def input_findings(evidence: Evidence) -> Iterator[Finding]:
     for found in first.comparisons:
         for position in range(len(found.inputs)):
             if found.inputs[position].good or "at" not in found.reference.inputs[position]:
+                continue
+            if is_target(found.reference, position):
                 continue
             expected = first.reference.input(found.reference, position)
             actual = first.port.input(found.port, position)

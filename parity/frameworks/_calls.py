@@ -88,8 +88,6 @@ class Replayable:
     function: Callable[..., Any]
     args: Any
     kwargs: Any
-    differentiable: tuple[bool, ...]
-    """By input tensor, whether the loop took its gradient."""
     layer: Any = None
     training: bool = False
     """A layer's mode when the call was made."""
@@ -235,10 +233,9 @@ class CallLog:
             tensors: list[Any] = []
             bare_args, bare_kwargs = self._strip((args, kwargs), tensors)
             described["inputs"] = [self._input(tensor) for tensor in tensors]
-            wanted = tuple(bool(self.hooks.wants_gradient(tensor)) for tensor in tensors)
             mode = bool(described.get("training"))
             if self._keeping:
-                self.replayable[number] = Replayable(function, bare_args, bare_kwargs, wanted, layer, mode)
+                self.replayable[number] = Replayable(function, bare_args, bare_kwargs, layer, mode)
             result = function(*args, **kwargs)
             outputs: list[Any] = []
             self._strip(result, outputs)
@@ -251,9 +248,10 @@ class CallLog:
         """Say where an input is: an earlier call's output as it was given, or written out here."""
         assert self._file is not None
         known = self._known.get(id(tensor))
+        wanted = bool(self.hooks.wants_gradient(tensor))
         if known is not None and known.version == self.hooks.version(tensor):
-            return {"call": known.call, "position": known.position}
-        return {"at": self._file.add(self.hooks.array(tensor))}
+            return {"call": known.call, "position": known.position, "grad": wanted}
+        return {"at": self._file.add(self.hooks.array(tensor)), "grad": wanted}
 
     def _output(self, number: int, position: int, tensor: Any) -> list[Any]:
         assert self._file is not None
@@ -279,15 +277,16 @@ class CallLog:
             return {key: self._strip(item, tensors) for key, item in value.items()}
         return value
 
-    def replay(self, number: int, inputs: list[Array], upstream: Mapping[int, Array]) -> Replayed:
+    def replay(
+        self, number: int, inputs: list[Array], wanted: list[bool], upstream: Mapping[int, Array]
+    ) -> Replayed:
         """Make a call again on other inputs, with the layer's parameters as they are now.
 
-        ``upstream`` holds gradients by output position; without any there are no gradients.
+        ``wanted`` says of which inputs to take the gradient; ``upstream`` holds gradients by output
+        position, and without any there are none.
         """
         call = self.replayable[number]
-        given = [
-            self.hooks.fresh(array, wanted) for array, wanted in zip(inputs, call.differentiable, strict=True)
-        ]
+        given = [self.hooks.fresh(array, want) for array, want in zip(inputs, wanted, strict=True)]
         parameters: dict[str, Any] = {}
         if call.layer is not None:
             call.layer.training = call.training

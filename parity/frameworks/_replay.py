@@ -18,8 +18,8 @@ __all__ = ["replay"]
 def replay(log: CallLog, calls: Sequence[Mapping[str, Any]], out: Path) -> list[dict[str, Any]]:
     """Make each of the calls again and write what it gives to ``out``.
 
-    A call is ``{"number", "inputs": [place], "upstream": {position: place}}``, a place being file,
-    offset, dtype and shape. A call that fails says why and is no reason to stop.
+    A call is ``{"number", "inputs": [place], "wanted": [bool], "upstream": {position: place}}``, a place
+    being file, offset, dtype and shape. A call that fails says why and is no reason to stop.
     """
     maps: dict[str, Any] = {}
 
@@ -36,7 +36,8 @@ def replay(log: CallLog, calls: Sequence[Mapping[str, Any]], out: Path) -> list[
         number = call["number"]
         upstream = {int(position): read(place) for position, place in call["upstream"].items()}
         try:
-            found = log.replay(number, [read(place) for place in call["inputs"]], upstream)
+            inputs = [read(place) for place in call["inputs"]]
+            found = log.replay(number, inputs, call["wanted"], upstream)
         except Exception as error:  # whatever a framework raises for inputs that do not suit a layer
             answers.append({"number": number, "error": f"{type(error).__name__}: {error}"})
             continue

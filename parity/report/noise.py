@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
-from parity.noise import LogJudgement, NoiseFloor
+from parity.noise import LogJudgement, NoiseFloor, over
 from parity.report.tables import number, show, table
 
 __all__ = ["print_floor", "print_log_judgement"]
@@ -19,8 +19,9 @@ def print_floor(console: Console, floor: NoiseFloor) -> None:
     show(console, made)
     for name, losses in floor.controls.items():
         effects = {key: abs(losses[key] - value) for key, value in floor.reference.items()}
-        seen = max(effects, key=lambda key: effects[key] / floor.bound(key))
-        ratio = effects[seen] / floor.bound(seen)
+        ratios = {key: over(effect, floor.bound(key)) for key, effect in effects.items()}
+        seen = max(ratios, key=lambda key: ratios[key])
+        ratio = ratios[seen]
         word = "seen" if ratio > 1.0 else "[bold yellow]hidden by rounding[/]"
         console.print(
             f"{escape(name)}: {word} ({seen} moves by {number(effects[seen])}, {ratio:.2g} of its bound)"

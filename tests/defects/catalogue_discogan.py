@@ -144,7 +144,7 @@ MODEL = (
     (
         "features-detached",
         "feature matching takes no gradient through the real features",
-        ("step/detach", "discriminator_?.relu?"),
+        ("step/detach", "step/mean", "discriminator_?.relu?"),
         ("detached", "extra_call"),
     ),
     (
@@ -172,8 +172,8 @@ LOSS = (
     (
         "logits-expected",
         "BCE with logits is given probabilities",
-        (*BCE, "step/binary_cross_entropy_with_logits"),
-        "loss_function",
+        (*BCE, "step/binary_cross_entropy_with_logits", "discriminator_?/sigmoid"),
+        ("loss_function", "extra_call"),
     ),
     ("rate-doubled", "the reconstruction's rate is 0.02", MSE, "loss_weight"),
     (
@@ -183,7 +183,12 @@ LOSS = (
         ("loss_term", "missing_call"),
     ),
     ("hinge-target", "the hinge embedding's target is -1", HINGE, "target"),
-    ("reconstruction-target", "B's reconstruction is compared with A", MSE, ("target", "inputs_swapped")),
+    (
+        "reconstruction-target",
+        "B's reconstruction is compared with A",
+        (*MSE, *INPUTS),
+        ("target", "inputs_swapped"),
+    ),
     (
         "reconstruction-detached",
         "the reconstruction's loss gives no gradient",

@@ -338,13 +338,9 @@ def halves_missing():
 
 
 def bce_weighted():
-    class Weighted(nn.BCELoss):
-        def forward(self, value, label):
-            return functional.binary_cross_entropy(
-                value, label, paddle.full(label.shape, 0.9), self.reduction
-            )
-
-    losses._bce = Weighted()
+    losses._bce = lambda value, label: functional.binary_cross_entropy(
+        value, label, paddle.full(label.shape, 0.9)
+    )
 
 
 def rate_doubled():

@@ -1,0 +1,136 @@
+"""Findings about the terms of the losses: which there are, and what each weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from parity.activations import CallComparison
+from parity.calls import Call
+from parity.causes import CAUSES
+from parity.evidence import Evidence, Iteration
+from parity.finding import Finding
+
+__all__ = ["is_loss", "is_target", "losses_differ", "term_findings", "weight_findings"]
+
+_TARGET = 1
+_LOSSES = ("_loss", "cross_entropy", "binary_cross_entropy", "kl_div")
+
+
+def is_loss(call: Call) -> bool:
+    """Whether a call computes a term of a loss."""
+    return any(word in call.operation for word in _LOSSES)
+
+
+def is_target(call: Call, position: int) -> bool:
+    """Whether an input is what a loss compares with."""
+    return position == _TARGET and is_loss(call)
+
+
+def losses_differ(evidence: Evidence) -> bool:
+    """Whether a reported loss differs in the first iteration already."""
+    return any(row.quantity == "loss" and row.iteration == 0 and not row.good for row in evidence.rows)
+
+
+def term_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Loss functions that only one side calls, or that one calls more often.
+
+    A port may well compute the same loss by other means, so nothing is said while the losses agree.
+    """
+    first = evidence.iterations.get(0)
+    if first is None or not losses_differ(evidence):
+        return
+    for where, (ours, theirs) in first.aligned.uneven.items():
+        calls = [call for call in first.aligned.extra if call.where == where and is_loss(call)]
+        if calls:
+            cause = "loss_term" if theirs < ours else "extra_call"
+            yield Finding(
+                "defect",
+                "loss",
+                where,
+                cause,
+                f"the port has {theirs} terms of {where}, the reference {ours}",
+                "both sides' records of the step show it",
+                CAUSES[cause].change,
+                calls[-1].line,
+                order=calls[0].number,
+            )
+    uneven = first.aligned.uneven
+    missing = [call for call in first.aligned.missing if is_loss(call) and call.where not in uneven]
+    extra = [call for call in first.aligned.extra if is_loss(call) and call.where not in uneven]
+    for call, other in zip(missing, extra, strict=False):
+        names = {"reference": call.where, "port": other.where, "name": ""}
+        yield Finding(
+            "defect",
+            "loss",
+            call.where,
+            "loss_function",
+            f"the port computes {other.where}, the reference {call.where}",
+            "both sides' records of the step show it",
+            CAUSES["loss_function"].change.format(**names),
+            other.line,
+            order=call.number,
+        )
+    for call in missing[len(extra) :]:
+        yield Finding(
+            "defect",
+            "loss",
+            call.where,
+            "loss_term",
+            f"the port never computes {call.label}",
+            "both sides' records of the step show it",
+            CAUSES["loss_term"].change,
+            order=call.number,
+        )
+
+
+def _scalar(found: CallComparison) -> tuple[float, float] | None:
+    """Return the gradients that reach a call's scalar output on both sides: its weight in the loss."""
+    if len(found.signals) != 1 or found.signals[0].metrics is None:
+        return None
+    metrics = found.signals[0].metrics
+    if metrics.count != 1:
+        return None
+    return metrics.worst_reference, metrics.worst_port
+
+
+def weight_findings(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
+    """Compare the weights of scalar terms, which do not depend on the data."""
+    weights = {found.reference: pair for found in iteration.comparisons if (pair := _scalar(found))}
+    wrong = {
+        found.reference: (found, weights[found.reference])
+        for found in iteration.comparisons
+        if found.reference in weights and not found.signals[0].good
+    }
+    if not wrong:
+        return
+    ratios = [port / reference if reference else np.inf for _, (reference, port) in wrong.values()]
+    common = len(wrong) == len(weights) and np.ptp(ratios) <= 1e-9 * abs(ratios[0])
+    losses = [row for row in evidence.rows if row.quantity == "loss" and row.iteration == 0]
+    if common and losses and all(row.good for row in losses):
+        found = next(iter(wrong.values()))[0]
+        backward = next((call for call in iteration.port.events if call.operation == "backward"), found.port)
+        yield Finding(
+            "defect",
+            "backward",
+            "step/backward",
+            "scaled_gradient",
+            f"all gradients are {ratios[0]:.6g} times the reference's, the losses are equal",
+            f"the weight of each of the {len(wrong)} terms of the loss has this ratio, exactly",
+            f"multiply what backward is called on by {1 / ratios[0]:.6g}" if ratios[0] else "",
+            backward.line,
+        )
+        return
+    for call, (found, (reference, port)) in wrong.items():
+        yield Finding(
+            "defect",
+            "loss",
+            call.where,
+            "loss_weight" if port else "loss_term",
+            f"{call.label} weighs {port:.6g} in the loss, and {reference:.6g} in the reference",
+            "the derivative of the loss by this term, which does not depend on the data",
+            f"multiply the term by {reference / port:.6g}" if port else CAUSES["loss_term"].change,
+            found.port.line,
+            order=call.number,
+        )

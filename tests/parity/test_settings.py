@@ -1,0 +1,79 @@
+"""Settings of both frameworks in one vocabulary: the same meaning is equal, another is a difference."""
+
+import pytest
+
+from parity.causes import CAUSES
+from parity.settings import LAYERS, OPTIMIZERS, SCHEDULERS, differences, kind_of, operation_of
+
+SIDES = ("torch", "paddle")
+BATCH_NORM = (
+    {"eps": 1e-5, "momentum": 0.1, "track_running_stats": True},
+    {"_epsilon": 1e-5, "_momentum": 0.9, "_use_global_stats": None},
+)
+POOL = (
+    {"kernel_size": 3, "stride": 3, "padding": 1, "ceil_mode": False, "count_include_pad": True},
+    {"ksize": [3, 3], "stride": None, "padding": (1, 1), "ceil_mode": False, "exclusive": False},
+)
+
+
+def causes(kind, torch, paddle):
+    return [found.cause for found in differences(LAYERS[kind], SIDES, torch, paddle)]
+
+
+@pytest.mark.parametrize(("kind", "sides"), [("batchnorm2d", BATCH_NORM), ("avgpool2d", POOL)])
+def test_the_same_meaning_in_other_words_is_no_difference(kind, sides):
+    assert causes(kind, *sides) == []
+
+
+def test_a_float32_of_the_same_number_is_no_difference():
+    assert causes("batchnorm2d", BATCH_NORM[0], {**BATCH_NORM[1], "_epsilon": 9.999999747378752e-06}) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "torch", "paddle", "cause"),
+    [
+        ("batchnorm2d", BATCH_NORM[0], {**BATCH_NORM[1], "_momentum": 0.1}, "momentum"),
+        ("batchnorm2d", BATCH_NORM[0], {**BATCH_NORM[1], "_epsilon": 1.01e-5}, "epsilon"),
+        ("batchnorm2d", BATCH_NORM[0], {**BATCH_NORM[1], "_use_global_stats": True}, "use_global_stats"),
+        ("avgpool2d", POOL[0], {**POOL[1], "exclusive": True}, "exclusive"),
+        ("avgpool2d", POOL[0], {**POOL[1], "stride": 2}, "stride"),
+        ("gelu", {"approximate": "none"}, {"_approximate": True}, "approximate"),
+        ("softmax", {"dim": -1}, {"_axis": 1}, "axis"),
+        ("interpolate", {"align_corners": None}, {"align_corners": True}, "align_corners"),
+    ],
+)
+def test_another_meaning_is(kind, torch, paddle, cause):
+    assert causes(kind, torch, paddle) == [cause]
+
+
+def test_optimizers_of_one_family_are_compared_setting_by_setting():
+    torch = {"class": "Adam", "lr": 1e-3, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 1e-4}
+    paddle = {"class": "Adam", "lr": 1e-3, "_beta1": 0.9, "_beta2": 0.999, "_epsilon": 1e-8}
+    assert [found.cause for found in differences(OPTIMIZERS, SIDES, torch, paddle)] == ["weight_decay"]
+    decoupled = {**paddle, "class": "AdamW", "weight_decay": 1e-4}
+    assert [found.cause for found in differences(OPTIMIZERS, SIDES, torch, decoupled)] == ["decoupled_decay"]
+    clipped = {**paddle, "weight_decay": 1e-4, "clip": ["ClipGradByGlobalNorm", 100.0]}
+    assert [found.cause for found in differences(OPTIMIZERS, SIDES, torch, clipped)] == ["clipping"]
+
+
+def test_every_setting_has_a_cause_that_can_be_said():
+    tables = (*LAYERS.values(), OPTIMIZERS, SCHEDULERS)
+    assert {row.cause for table in tables for row in table} <= CAUSES.keys()
+
+
+@pytest.mark.parametrize(
+    ("torch", "paddle"),
+    [
+        ("ConvTranspose2d", "Conv2DTranspose"),
+        ("BatchNorm2d", "BatchNorm2D"),
+        ("SiLU", "Silu"),
+        ("SiLU", "Swish"),
+    ],
+)
+def test_kinds_have_one_name(torch, paddle):
+    assert kind_of(torch) == kind_of(paddle)
+
+
+def test_functions_have_one_name():
+    assert operation_of("clamp") == operation_of("clip")
+    assert operation_of("conv_transpose2d") == operation_of("conv2d_transpose")
