@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from parity.causes import CAUSES
 from parity.diagnosis.flow import backward_findings, forward_findings
 from parity.diagnosis.layers import grouped, layer_findings
 from parity.diagnosis.loop import (
@@ -51,7 +52,9 @@ def diagnose(evidence: Evidence) -> list[Finding]:
     """
     found = [finding for source in _SOURCES for finding in source(evidence)]
     wrong = [row for row in evidence.rows if not row.good]
-    if wrong and not any(finding.stage != "configuration" for finding in found):
+    found += _known_rows(evidence)
+    acting = [each for each in found if each.stage != "configuration" and each.cause != "biased_variance"]
+    if wrong and not acting:
         first = wrong[0]
         found.append(
             Finding(
@@ -69,25 +72,37 @@ def diagnose(evidence: Evidence) -> list[Finding]:
     return grouped(found)
 
 
+def _known_rows(evidence: Evidence) -> list[Finding]:
+    """Buffers that differ exactly as a known difference predicts."""
+    rows = [row for row in evidence.rows if row.status == "framework"]
+    if not rows:
+        return []
+    places = tuple(dict.fromkeys(row.label for row in rows))
+    return [
+        Finding(
+            "framework",
+            "buffers",
+            places[0],
+            "biased_variance",
+            f"{len(places)} running variances differ: {CAUSES['biased_variance'].says}",
+            rows[0].note,
+            places=places,
+        )
+    ]
+
+
 def verdict_of(rows: Sequence[Row], findings: Sequence[Finding]) -> Verdict:
     """Return the run's verdict: the worst that a finding or a row says.
 
     Rows that differ are consequences of the findings, of whatever kind those are; where every finding
-    is a known framework difference, so is the run.
+    is a known framework difference, so is the run. A known difference that changes nothing else
+    (a running variance, while the run trains) leaves the verdict as it is.
     """
-    if any(finding.verdict == "defect" for finding in findings):
-        return "defect"
-    if not rows:
+    if not rows or any(finding.verdict == "defect" for finding in findings):
         return "defect"
     if any(not row.good for row in rows):
         return "framework" if findings else "defect"
-    if findings:
-        return "framework"
-    judging = rows[-1].dtype
-    if any(
-        row.status == "inconclusive" or (row.status == "unjudged" and not row.note)
-        for row in rows
-        if row.dtype == judging
-    ):
+    judging = [row for row in rows if row.dtype == rows[-1].dtype]
+    if any(row.status == "inconclusive" or (row.status == "unjudged" and not row.note) for row in judging):
         return "inconclusive"
     return "match" if all(row.status in ("equal", "absent") for row in rows) else "rounding"

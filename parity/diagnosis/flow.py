@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from parity.activations import CallComparison
 from parity.calls import Call
 from parity.causes import CAUSES
-from parity.diagnosis.terms import is_loss, is_target, losses_differ, weight_findings
+from parity.diagnosis.loop import order_findings
+from parity.diagnosis.terms import is_loss, is_target, losses_differ, start_findings, weight_findings
 from parity.evidence import Evidence, Iteration
 from parity.finding import Finding
 from parity.hypotheses import explain_value
@@ -188,10 +190,14 @@ def _addend(first: Iteration, call: Call, expected: Array, actual: Array) -> tup
 
 def backward_findings(evidence: Evidence) -> Iterator[Finding]:
     """Where the gradient is cut off or scaled on its way back, and terms that weigh something else."""
+    parted = next((found.order for found in order_findings(evidence)), math.inf)
     for number, iteration in sorted(evidence.iterations.items()):
-        if not iteration.comparisons:
+        # Where another optimizer has its turn, other losses are differentiated, which says nothing more.
+        if not iteration.comparisons or number >= parted:
             continue
-        found = [*weight_findings(evidence, iteration), *_cuts(evidence, iteration)]
+        found = [*weight_findings(evidence, iteration)]
+        if not any(each.cause == "scaled_gradient" for each in found):
+            found = [*start_findings(evidence, iteration)] or [*found, *_cuts(evidence, iteration)]
         yield from found
         if found or number > 0 or losses_differ(evidence):
             continue

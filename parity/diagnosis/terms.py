@@ -12,9 +12,17 @@ from parity.causes import CAUSES
 from parity.evidence import Evidence, Iteration
 from parity.finding import Finding
 
-__all__ = ["is_loss", "is_target", "losses_differ", "term_findings", "weight_findings"]
+__all__ = [
+    "is_loss",
+    "is_target",
+    "losses_differ",
+    "start_findings",
+    "term_findings",
+    "weight_findings",
+]
 
 _TARGET = 1
+_SAME_VALUE = 1e-9
 _LOSSES = ("_loss", "cross_entropy", "binary_cross_entropy", "kl_div")
 
 
@@ -93,6 +101,39 @@ def _scalar(found: CallComparison) -> tuple[float, float] | None:
     if metrics.count != 1:
         return None
     return metrics.worst_reference, metrics.worst_port
+
+
+def start_findings(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
+    """A backward pass that starts at another value, though the losses that both report agree."""
+    number = iteration.reference.iteration
+    losses = [row for row in evidence.rows if row.quantity == "loss" and row.iteration == number]
+    starts = [
+        [call for call in table.events if "value" in call.settings]
+        for table in (iteration.reference, iteration.port)
+    ]
+    if not losses or not all(row.good for row in losses):
+        return
+    for expected, actual in zip(*starts, strict=False):
+        reference, port = expected.settings["value"], actual.settings["value"]
+        if abs(port - reference) <= _SAME_VALUE * abs(reference):
+            continue
+        named = [row.name for row in losses if row.metrics and _is(port, row.metrics.worst_port)]
+        instead = f", which is {named[0]}" if named else ""
+        yield Finding(
+            "defect",
+            "backward",
+            "step/backward",
+            "loss_term",
+            f"in iteration {number} backward starts at {port:.8g}{instead}, in the reference at {reference:.8g}",
+            "the losses that both sides report agree",
+            "call backward on the loss that the reference calls it on",
+            actual.line,
+        )
+        return
+
+
+def _is(value: float, loss: float) -> bool:
+    return abs(value - loss) <= _SAME_VALUE * abs(loss)
 
 
 def weight_findings(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:

@@ -192,7 +192,7 @@ def install(log: CallLog) -> Undo:
     undo += patch(nn.Layer, "__call__", call)
     owners = {functional: FUNCTIONS, paddle: TENSOR_FUNCTIONS, paddle.Tensor: TENSOR_FUNCTIONS}
     undo += patch_functions(owners, log.function, "paddle")
-    undo += note(log, paddle.Tensor, "backward", "backward", "step")
+    undo += note(log, paddle.Tensor, "backward", "backward", "step", _start)
     undo += note(log, paddle.autograd, "backward", "backward", "step")
     for name, optimizer in log.side.optimizers.items():
         path, settings = f"optimizers.{name}", functools.partial(_settings_of, optimizer)
@@ -202,6 +202,11 @@ def install(log: CallLog) -> Undo:
     for name, scheduler in getattr(log.side, "schedulers", {}).items():
         undo += note(log, scheduler, "step", "step", f"schedulers.{name}")
     return undo
+
+
+def _start(tensor: paddle.Tensor, *_: Any, **__: Any) -> dict[str, Any]:
+    """Return the value that a backward pass starts at."""
+    return {"value": float(tensor.numpy().item())} if tensor.size == 1 else {}
 
 
 def _settings_of(optimizer: Any, *_: Any, **__: Any) -> dict[str, Any]:

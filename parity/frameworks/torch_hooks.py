@@ -163,7 +163,7 @@ def install(log: CallLog) -> Undo:
     owners = {functional: FUNCTIONS, torch: TENSOR_FUNCTIONS, torch.Tensor: TENSOR_FUNCTIONS}
     undo += patch_functions(owners, log.function, "torch")
 
-    undo += note(log, torch.Tensor, "backward", "backward", "step")
+    undo += note(log, torch.Tensor, "backward", "backward", "step", _start)
     undo += note(log, torch.autograd, "backward", "backward", "step")
     for name, event in (("clip_grad_norm_", "clip_norm"), ("clip_grad_value_", "clip_value")):
         function = getattr(nn.utils, name)
@@ -176,6 +176,11 @@ def install(log: CallLog) -> Undo:
     for name, scheduler in getattr(log.side, "schedulers", {}).items():
         undo += note(log, scheduler, "step", "step", f"schedulers.{name}")
     return undo
+
+
+def _start(tensor: torch.Tensor, *_: Any, **__: Any) -> dict[str, Any]:
+    """Return the value that a backward pass starts at."""
+    return {"value": tensor.item()} if tensor.numel() == 1 else {}
 
 
 def _settings_of(optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> dict[str, Any]:

@@ -186,7 +186,7 @@ LOSS = (
     (
         "reconstruction-target",
         "B's reconstruction is compared with A",
-        (*MSE, *INPUTS),
+        MSE,
         ("target", "inputs_swapped"),
     ),
     (

@@ -156,7 +156,12 @@ LOSS = (
         ("step/detach", "net.decoder/interpolate", "net.decoder.*"),
         ("detached", "extra_call"),
     ),
-    ("reconstruction-target", "the reconstruction's target is scaled to [0, 1]", L1, "target"),
+    (
+        "reconstruction-target",
+        "the reconstruction's target is scaled to [0, 1]",
+        L1,
+        ("target", "input_shift", "input_scale"),
+    ),
 )
 OPTIMIZERS = (
     ("beta1", "beta1 is 0.5", OPTIMIZER, "beta1"),

@@ -57,6 +57,9 @@ def judge_defect(id: str, result: Any) -> Outcome:
     defect = BY_ID[id]
     expected = "framework" if defect.kind == "framework" else "defect"
     outcome = Outcome(id, defect.kind, result.verdict, result.verdict == expected)
+    if defect.kind == "framework":
+        # A difference that changes nothing else leaves the run's verdict alone, and is a finding all the same.
+        outcome.right = result.verdict in ("framework", "rounding")
     found = [finding for finding in result.findings if finding.verdict == expected]
     if found:
         first = found[0]
@@ -65,7 +68,7 @@ def judge_defect(id: str, result: Any) -> Outcome:
         outcome.caused = first.cause in defect.causes
         outcome.wrong_cause = any(each.cause and each.cause not in defect.causes for each in found)
     else:
-        outcome.located = outcome.caused = False
+        outcome.located = outcome.caused = outcome.right = False
     return outcome
 
 
