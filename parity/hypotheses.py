@@ -48,8 +48,8 @@ def explain_input(expected: Array, actual: Array) -> Explanation | None:
             return "input_precision", f"the port's input is the reference's, rounded to {name}"
     for axis, cause, what in _INPUT_AXES:
         if (
-            axis < expected.ndim
-            and axis >= -expected.ndim
+            -expected.ndim <= axis < expected.ndim
+            and (cause != "channel_order" or expected.ndim > 2)
             and np.array_equal(np.flip(actual, axis), expected)
         ):
             return cause, f"reversing {what} (axis {axis}) of the port's input gives the reference's, exactly"

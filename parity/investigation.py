@@ -92,7 +92,7 @@ class Investigation:
             owner = self._digests.get(found)
             cause = ("swapped", f"it holds the reference's {owner}, exactly") if owner else ("", "")
             evidence.values.append(ValueDifference(network, name, *cause))
-        if any(not row.good for row in evidence.rows):
+        if any(not row.good or row.status == "inconclusive" for row in evidence.rows):
             self._replay(workers)
         return diagnose(evidence)
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parity.diagnosis import verdict_of
+from parity.diagnosis import consequences, verdict_of
 from parity.errors import TraceError
 from parity.finding import Finding, Verdict
 from parity.judge import SCALES, Quantity, Row
@@ -67,7 +67,7 @@ class Result:
     @property
     def mismatches(self) -> list[Row]:
         """The rows that a correct port would not show: float64 first, then in the order of causes."""
-        wrong = [row for row in self.rows if not row.good]
+        wrong = [row for row in self.rows if not row.good] if consequences(self.rows) else []
         return sorted(wrong, key=lambda row: (row.dtype != "float64", row.iteration, _STAGES[row.quantity]))
 
     @property

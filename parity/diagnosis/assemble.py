@@ -19,7 +19,7 @@ from parity.evidence import Evidence
 from parity.finding import STAGES, Finding, Verdict
 from parity.judge import Row
 
-__all__ = ["diagnose", "verdict_of"]
+__all__ = ["consequences", "diagnose", "verdict_of"]
 
 _SOURCES = (
     load_findings,
@@ -34,6 +34,9 @@ _SOURCES = (
     optimizer_findings,
     schedule_findings,
 )
+_INNER = ("activation", "signal")
+"""What passes between calls: a port may compute the same by other steps, so nothing is judged by it alone."""
+_BY_NUMBERS = ("forward", "backward", "loss", "inputs")
 _STAGE_OF = {
     "activation": "forward",
     "loss": "loss",
@@ -51,7 +54,11 @@ def diagnose(evidence: Evidence) -> list[Finding]:
     A difference that no source can place is a finding of its own, at the first row that differs.
     """
     found = [finding for source in _SOURCES for finding in source(evidence)]
-    wrong = [row for row in evidence.rows if not row.good]
+    wrong = consequences(evidence.rows)
+    if not wrong:
+        # Nothing that the steps lead to differs. Settings that do are mistakes all the same.
+        # A known difference of the frameworks is no mistake, wherever it acts.
+        found = [each for each in found if _stands_alone(each)]
     found += _known_rows(evidence)
     acting = [each for each in found if each.stage != "configuration" and each.cause != "biased_variance"]
     if wrong and not acting:
@@ -70,6 +77,16 @@ def diagnose(evidence: Evidence) -> list[Finding]:
         )
     found.sort(key=lambda each: (each.verdict != "defect", STAGES.index(each.stage), each.order))
     return grouped(found)
+
+
+def _stands_alone(found: Finding) -> bool:
+    """Whether a finding says something even where no loss, gradient or state differs."""
+    return found.verdict == "framework" or found.stage not in _BY_NUMBERS or "is set to" in found.evidence
+
+
+def consequences(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that speak against a port: losses, gradients, state, and what is initially there."""
+    return [row for row in rows if not row.good and row.quantity not in _INNER]
 
 
 def _known_rows(evidence: Evidence) -> list[Finding]:
@@ -95,13 +112,17 @@ def verdict_of(rows: Sequence[Row], findings: Sequence[Finding]) -> Verdict:
     """Return the run's verdict: the worst that a finding or a row says.
 
     Rows that differ are consequences of the findings, of whatever kind those are; where every finding
-    is a known framework difference, so is the run. A known difference that changes nothing else
+    is a known framework difference, so is the run. What passes between calls is evidence, and judges
+    nothing: a port may well compute the same by other steps. A known difference that changes nothing else
     (a running variance, while the run trains) leaves the verdict as it is.
     """
     if not rows or any(finding.verdict == "defect" for finding in findings):
         return "defect"
-    if any(not row.good for row in rows):
-        return "framework" if findings else "defect"
+    known = [finding for finding in findings if finding.cause != "biased_variance"]
+    if known:
+        return "framework"
+    if consequences(rows):
+        return "defect"
     judging = [row for row in rows if row.dtype == rows[-1].dtype]
     if any(row.status == "inconclusive" or (row.status == "unjudged" and not row.note) for row in judging):
         return "inconclusive"

@@ -10,7 +10,7 @@ import numpy as np
 from parity.activations import CallComparison
 from parity.calls import Call
 from parity.causes import CAUSES
-from parity.diagnosis.loop import order_findings
+from parity.diagnosis.loop import frozen_findings, order_findings
 from parity.diagnosis.terms import is_loss, is_target, losses_differ, start_findings, weight_findings
 from parity.evidence import Evidence, Iteration
 from parity.finding import Finding
@@ -114,7 +114,7 @@ def _explain(evidence: Evidence, first: Iteration, found: CallComparison, positi
         )
     if expected.shape != actual.shape or not np.isfinite(actual).all():
         return _unexplained(found, position, f"gets {list(actual.shape)}, not {list(expected.shape)}")
-    unequal = _uneven(evidence, first, call)
+    unequal = _uneven(evidence, first, call, twin)
     if unequal is not None:
         return unequal
     explained = _addend(first, call, expected, actual) or explain_value(expected, actual)
@@ -133,8 +133,29 @@ def _explain(evidence: Evidence, first: Iteration, found: CallComparison, positi
     )
 
 
-def _uneven(evidence: Evidence, first: Iteration, call: Call) -> Finding | None:
-    """Say that a function is called more often, or less, if there is only one such function."""
+def _uneven(evidence: Evidence, first: Iteration, call: Call, twin: Call) -> Finding | None:
+    """Say that something is called by one side only, or more often by one, if it is one thing."""
+    for calls, own, cause in (
+        (first.aligned.missing, call, "missing_call"),
+        (first.aligned.extra, twin, "extra_call"),
+    ):
+        before = [
+            each for each in calls if each.kind == "layer" and each.registered and each.number < own.number
+        ]
+        if len({each.where for each in before}) == 1:
+            found = before[0]
+            side, other = ("reference", "port") if cause == "missing_call" else ("port", "reference")
+            return Finding(
+                "defect",
+                "forward",
+                found.where,
+                cause,
+                f"the {side} calls {found.where}, the {other} does not",
+                f"everything before agrees, and {call.label} gets another input",
+                CAUSES[cause].change,
+                evidence.line_of(found) if cause == "extra_call" else evidence.line_of_layer(found.where),
+                order=call.number,
+            )
     counts = {where: pair for where, pair in first.aligned.uneven.items() if not where.startswith("step/")}
     if len({where.rpartition("/")[2] for where in counts}) != 1:
         return None
@@ -210,7 +231,12 @@ def backward_findings(evidence: Evidence) -> Iterator[Finding]:
 def _cuts(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
     """The call nearest to the loss to whose output the port takes no gradient, on each branch."""
     extra = [call for call in iteration.aligned.extra if call.operation == "detach"]
-    cut = [found for found in iteration.comparisons if any(row.status == "missing" for row in found.signals)]
+    frozen = {found.where.rpartition(".")[0] for found in frozen_findings(evidence)}
+    cut = [
+        found
+        for found in iteration.comparisons
+        if any(row.status == "missing" for row in found.signals) and found.reference.where not in frozen
+    ]
     if not cut:
         return
     terms = [found for found in cut if is_loss(found.reference) or _is_scalar(found)]
@@ -257,8 +283,9 @@ def _norm_of(iteration: Iteration, found: CallComparison) -> float:
 
 def _jump(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
     """The last call whose output's gradient differs while those of all later calls agree."""
+    frozen = {found.where.rpartition(".")[0] for found in frozen_findings(evidence)}
     for found in reversed(iteration.comparisons):
-        if found.signals_agree:
+        if found.signals_agree or found.reference.where in frozen:
             continue
         detached = [call for call in iteration.aligned.extra if call.operation == "detach"]
         proof = "the gradients that reach all later calls agree, and so do all values"

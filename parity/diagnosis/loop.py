@@ -12,8 +12,7 @@ from parity.causes import CAUSES
 from parity.diagnosis.layers import setting_finding
 from parity.evidence import Evidence
 from parity.finding import Finding
-from parity.pair import Framework
-from parity.settings import OPTIMIZERS, SCHEDULERS, differences
+from parity.settings import OPTIMIZERS, SCHEDULERS, Difference, differences
 
 __all__ = ["frozen_findings", "optimizer_findings", "order_findings", "schedule_findings"]
 
@@ -125,14 +124,15 @@ def optimizer_findings(evidence: Evidence) -> Iterator[Finding]:
         for difference in kinds or found:
             yield setting_finding(where, "optimizer", difference, line, kind=theirs[name]["class"])
         yield from _owned(evidence, where, ours[name]["parameters"], theirs[name]["parameters"], line)
+        said = {difference.cause for difference in found}
+        yield from _own_settings(evidence, ours[name], theirs[name], said)
 
 
 def _with_clipping(
     evidence: Evidence, where: str, settings: Mapping[str, Any], side: int
 ) -> Mapping[str, Any]:
-    """Add the clipping that a Torch step does by hand, which no optimizer knows of."""
-    framework: Framework = evidence.frameworks[side]
-    if framework == "paddle":
+    """Add the clipping that a step does by hand, which no optimizer knows of."""
+    if "clip" in settings:
         return settings
     for iteration in evidence.iterations.values():
         clip = None
@@ -152,6 +152,25 @@ def _line_of_step(evidence: Evidence, where: str) -> str:
             if call.operation == "step" and call.where == where:
                 return call.line
     return ""
+
+
+def _own_settings(
+    evidence: Evidence, ours: Mapping[str, Any], theirs: Mapping[str, Any], said: set[str]
+) -> Iterator[Finding]:
+    """Parameters with a rate or decay of their own, where the optimizers' are equal."""
+    settings = [dict(zip(side["parameters"], side["settings"], strict=True)) for side in (ours, theirs)]
+    for network, alignment in evidence.alignments.items():
+        for match in alignment.matches.values():
+            expected = settings[0].get(f"{network}.{match.reference}")
+            actual = settings[1].get(f"{network}.{match.port}")
+            if match.buffer or expected is None or actual is None:
+                continue
+            for cause in (cause for cause in expected if cause not in said):
+                if abs(expected[cause] - actual[cause]) > _SAME_RATE * abs(expected[cause]):
+                    difference = Difference(cause, expected[cause], actual[cause], cause)
+                    where = f"{network}.{match.reference}"
+                    line = evidence.line_of_layer(where.rpartition(".")[0])
+                    yield setting_finding(where, "optimizer", difference, line)
 
 
 def _trained(evidence: Evidence, names: list[str], side: int) -> set[str]:

@@ -124,7 +124,7 @@ def start_findings(evidence: Evidence, iteration: Iteration) -> Iterator[Finding
             "backward",
             "step/backward",
             "loss_term",
-            f"in iteration {number} backward starts at {port:.8g}{instead}, in the reference at {reference:.8g}",
+            f"iteration {number}: backward starts at {port:.8g}{instead}, the reference's at {reference:.8g}",
             "the losses that both sides report agree",
             "call backward on the loss that the reference calls it on",
             actual.line,

@@ -40,6 +40,7 @@ def describe(
         name: {
             **hooks.optimizer_settings(optimizer),
             "parameters": [owners.get(id(each), "?") for each in hooks.optimizer_parameters(optimizer)],
+            "settings": hooks.parameter_settings(optimizer),
         }
         for name, optimizer in side.optimizers.items()
     }

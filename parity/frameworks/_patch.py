@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-__all__ = ["Undo", "note", "patch", "patch_functions"]
+__all__ = ["Undo", "note", "note_clipping", "patch", "patch_functions"]
 
 Undo = list[Callable[[], None]]
 """What puts everything back, to be called in reverse order."""
@@ -66,6 +66,21 @@ def _through(
 
     call.__wrapped__ = function  # what is built in may not be copied from
     return call
+
+
+def note_clipping(log: Any, utilities: Any) -> Undo:
+    """Have the framework's clipping functions, wherever they were imported, tell the log."""
+    undo: Undo = []
+    for name, event in (("clip_grad_norm_", "clip_norm"), ("clip_grad_value_", "clip_value")):
+        function = getattr(utilities, name)
+        for module in list(sys.modules.values()):
+            if vars(module).get(name) is function:
+                undo += note(log, module, name, event, "step", _limit)
+    return undo
+
+
+def _limit(parameters: Any, limit: float, *_: Any, **__: Any) -> dict[str, Any]:
+    return {"limit": float(limit)}
 
 
 def note(

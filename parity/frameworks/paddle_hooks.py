@@ -12,7 +12,7 @@ from paddle import nn
 from paddle.nn import functional
 
 from parity.frameworks._calls import FUNCTIONS, TENSOR_FUNCTIONS, CallLog, caller, plain
-from parity.frameworks._patch import Undo, note, patch, patch_functions
+from parity.frameworks._patch import Undo, note, note_clipping, patch, patch_functions
 from parity.pair import Array
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "noting_lines",
     "optimizer_parameters",
     "optimizer_settings",
+    "parameter_settings",
     "scheduler_settings",
     "version",
     "walk",
@@ -126,6 +127,26 @@ def optimizer_parameters(optimizer: Any) -> list[Any]:
     return list(optimizer._parameter_list)
 
 
+def parameter_settings(optimizer: Any) -> list[dict[str, float]]:
+    """Return each parameter's own rate and decay, in the order of `optimizer_parameters`.
+
+    A parameter's regularizer takes the optimizer's place (paddle/optimizer/optimizer.py).
+    """
+    common = optimizer_settings(optimizer)
+    decays = getattr(optimizer, "_apply_decay_param_fun", None)
+    found = []
+    for parameter in optimizer._parameter_list:
+        decay = common.get("weight_decay", 0.0)
+        own = getattr(parameter, "regularizer", None)
+        if own is not None:
+            decay = float(own._coeff)
+        elif decays is not None and not decays(parameter.name):
+            decay = 0.0
+        scale = float(getattr(parameter, "optimize_attr", {}).get("learning_rate", 1.0))
+        found.append({"learning_rate": common["lr"] * scale, "weight_decay": decay})
+    return found
+
+
 def optimizer_settings(optimizer: Any) -> dict[str, Any]:
     """Return an optimizer's class, settings, regularization and clipping."""
     values = {
@@ -194,6 +215,7 @@ def install(log: CallLog) -> Undo:
     undo += patch_functions(owners, log.function, "paddle")
     undo += note(log, paddle.Tensor, "backward", "backward", "step", _start)
     undo += note(log, paddle.autograd, "backward", "backward", "step")
+    undo += note_clipping(log, nn.utils)
     for name, optimizer in log.side.optimizers.items():
         path, settings = f"optimizers.{name}", functools.partial(_settings_of, optimizer)
         undo += note(log, optimizer, "step", "step", path, settings)

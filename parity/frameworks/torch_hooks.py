@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from parity.frameworks._calls import FUNCTIONS, TENSOR_FUNCTIONS, CallLog, plain
-from parity.frameworks._patch import Undo, note, patch, patch_functions
+from parity.frameworks._patch import Undo, note, note_clipping, patch, patch_functions
 from parity.pair import Array
 
 __all__ = [
@@ -31,6 +30,7 @@ __all__ = [
     "noting_lines",
     "optimizer_parameters",
     "optimizer_settings",
+    "parameter_settings",
     "scheduler_settings",
     "version",
     "walk",
@@ -127,6 +127,15 @@ def optimizer_parameters(optimizer: torch.optim.Optimizer) -> list[Any]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
+def parameter_settings(optimizer: torch.optim.Optimizer) -> list[dict[str, float]]:
+    """Return each parameter's own rate and decay, in the order of `optimizer_parameters`."""
+    return [
+        {"learning_rate": float(group["lr"]), "weight_decay": float(group.get("weight_decay", 0.0))}
+        for group in optimizer.param_groups
+        for _ in group["params"]
+    ]
+
+
 def optimizer_settings(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Return an optimizer's class and the settings of its first group of parameters."""
     group = optimizer.param_groups[0]
@@ -165,10 +174,7 @@ def install(log: CallLog) -> Undo:
 
     undo += note(log, torch.Tensor, "backward", "backward", "step", _start)
     undo += note(log, torch.autograd, "backward", "backward", "step")
-    for name, event in (("clip_grad_norm_", "clip_norm"), ("clip_grad_value_", "clip_value")):
-        function = getattr(nn.utils, name)
-        for module in [each for each in list(sys.modules.values()) if vars(each).get(name) is function]:
-            undo += note(log, module, name, event, "step", _clip_settings)
+    undo += note_clipping(log, nn.utils)
     for name, optimizer in log.side.optimizers.items():
         path, settings = f"optimizers.{name}", functools.partial(_settings_of, optimizer)
         undo += note(log, optimizer, "step", "step", path, settings)
@@ -185,7 +191,3 @@ def _start(tensor: torch.Tensor, *_: Any, **__: Any) -> dict[str, Any]:
 
 def _settings_of(optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> dict[str, Any]:
     return optimizer_settings(optimizer)
-
-
-def _clip_settings(parameters: Any, limit: float, *_: Any, **__: Any) -> dict[str, Any]:
-    return {"limit": float(limit)}
