@@ -17,6 +17,7 @@ from parity.judge import Row
 from parity.pair import Array, Framework
 from parity.record import ROLES, Event, Workers
 from parity.replays import compare_replays, replay_jobs
+from parity.rmsprop import RmsProp
 
 __all__ = ["Investigation"]
 
@@ -38,12 +39,20 @@ class Investigation:
             for name, array in batch.items()
         }
         self.evidence = Evidence(frameworks, batch=batch, alignments=comparison.alignments)
+        self._rmsprop = RmsProp(frameworks)
         self._digests: dict[str, str] = {}
         self._strangers: list[tuple[str, str, str]] = []
 
     def ready(self, reference: Mapping[str, Any], port: Mapping[str, Any]) -> None:
         """Take what both sides say of themselves."""
         self.evidence.reference, self.evidence.port = reference, port
+        self._rmsprop.ready(reference, port)
+
+    def unit(self, event: Event, rows: Sequence[Row]) -> None:
+        """Look at what both sides recorded of one network."""
+        if event.reference["iteration"] < 0:
+            self.initial_state(event, rows)
+        self._rmsprop.take(event, self._comparison.alignments[event.reference["network"]])
 
     def initial_state(self, event: Event, rows: Sequence[Row]) -> None:
         """Look into the initial values that differ, while their arrays are there."""
@@ -94,7 +103,8 @@ class Investigation:
             evidence.values.append(ValueDifference(network, name, *cause))
         if any(not row.good or row.status == "inconclusive" for row in evidence.rows):
             self._replay(workers)
-        return diagnose(evidence)
+        by_formula = self._rmsprop.finding(list(self._comparison.alignments))
+        return diagnose(evidence, [by_formula] if by_formula else [])
 
     def _replay(self, workers: Workers) -> None:
         first = self.evidence.iterations.get(0)

@@ -144,8 +144,8 @@ class _Session:
         elif event.kind == "unit":
             rows = list(comparison.unit(*messages, event.tensors))
             self._record_unit(event, comparison, rows)
-            if judged and event.reference["iteration"] < 0:
-                self._investigation.initial_state(event, rows)
+            if judged:
+                self._investigation.unit(event, rows)
             self._handovers[event.run].take(event, comparison, workers)
         elif event.kind == "calls":
             rows = self._investigation.calls(event)

@@ -48,12 +48,14 @@ _STAGE_OF = {
 }
 
 
-def diagnose(evidence: Evidence) -> list[Finding]:
+def diagnose(evidence: Evidence, more: Sequence[Finding] = ()) -> list[Finding]:
     """Return what is wrong, in the order in which a step can go wrong; nothing for a correct port.
+
+    ``more`` are findings that were made while the run went on.
 
     A difference that no source can place is a finding of its own, at the first row that differs.
     """
-    found = [finding for source in _SOURCES for finding in source(evidence)]
+    found = [*more, *(finding for source in _SOURCES for finding in source(evidence))]
     wrong = consequences(evidence.rows)
     if not wrong:
         # Nothing that the steps lead to differs. Settings that do are mistakes all the same.

@@ -32,7 +32,12 @@ __all__ = [
 ]
 
 _BATCH_SEED = 12345
-_SLOTS = {"moment1": "exp_avg", "moment2": "exp_avg_sq", "velocity": "momentum_buffer"}
+_SLOTS = {
+    "moment1": "exp_avg",
+    "moment2": "exp_avg_sq",
+    "velocity": "momentum_buffer",
+    "mean_square": "square_avg",
+}
 """Torch's names for what Paddle's optimizers keep beside a parameter."""
 _SMALLEST_POWER = 1e-30  # below, float32 loses digits, and then everything
 _POWERS = {"beta1_pow_acc": "_beta1", "beta2_pow_acc": "_beta2"}
