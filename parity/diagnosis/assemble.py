@@ -36,7 +36,7 @@ _SOURCES = (
 )
 _INNER = ("activation", "signal")
 """What passes between calls: a port may compute the same by other steps, so nothing is judged by it alone."""
-_BY_NUMBERS = ("forward", "backward", "loss", "inputs")
+_BY_NUMBERS = ("forward", "backward", "loss", "step")
 _STAGE_OF = {
     "activation": "forward",
     "loss": "loss",
@@ -110,6 +110,18 @@ def _known_rows(evidence: Evidence) -> list[Finding]:
     ]
 
 
+def _hidden(rows: Sequence[Row]) -> bool:
+    """Whether rounding hides what a run could show: a loss, or most of what was compared.
+
+    A single tensor may be all rounding (a bias before BatchNorm) without hiding anything.
+    """
+    counts = [
+        sum(row.status == "inconclusive" or (row.status == "unjudged" and not row.note) for row in kind)
+        for kind in (rows, [row for row in rows if row.quantity == "loss"])
+    ]
+    return counts[1] > 0 or 2 * counts[0] > len(rows)
+
+
 def verdict_of(rows: Sequence[Row], findings: Sequence[Finding]) -> Verdict:
     """Return the run's verdict: the worst that a finding or a row says.
 
@@ -126,6 +138,6 @@ def verdict_of(rows: Sequence[Row], findings: Sequence[Finding]) -> Verdict:
     if consequences(rows):
         return "defect"
     judging = [row for row in rows if row.dtype == rows[-1].dtype]
-    if any(row.status == "inconclusive" or (row.status == "unjudged" and not row.note) for row in judging):
+    if _hidden(judging):
         return "inconclusive"
     return "match" if all(row.status in ("equal", "absent") for row in rows) else "rounding"

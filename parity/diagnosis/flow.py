@@ -45,11 +45,10 @@ def forward_findings(evidence: Evidence) -> Iterator[Finding]:
                     said.add((made.where, made.cause))
                     yield made
             tainted = True
+        if len(found.reference.inputs) != len(found.port.inputs) and not (tainted or found.agrees_out):
+            yield _other_tensors(evidence, found)
         if not found.agrees_out:
             tainted = True
-        if len(found.reference.inputs) != len(found.port.inputs) and not tainted:
-            tainted = True
-            yield _unexplained(found, 0, "takes another number of tensors")
 
 
 def _explain(evidence: Evidence, first: Iteration, found: CallComparison, position: int) -> Finding:
@@ -172,6 +171,23 @@ def _uneven(evidence: Evidence, first: Iteration, call: Call, twin: Call) -> Fin
         CAUSES[cause].change,
         evidence.line_of(made[0]) if made else "",
         order=call.number,
+    )
+
+
+def _other_tensors(evidence: Evidence, found: CallComparison) -> Finding:
+    """Say that a call is given more tensors, or fewer: a loss is another loss then."""
+    ours, theirs = len(found.reference.inputs), len(found.port.inputs)
+    loss = is_loss(found.reference)
+    return Finding(
+        "defect",
+        "loss" if loss else "forward",
+        found.reference.where,
+        "loss_function" if loss else "",
+        f"{found.reference.label} is given {theirs} tensors, in the reference {ours}",
+        "everything before it agrees, and its output does not",
+        "give it the reference's tensors (a weight, a mask)",
+        evidence.line_of(found.port),
+        order=found.reference.number,
     )
 
 

@@ -166,6 +166,8 @@ def share_hyperparameters(
         if isinstance(optimizer, torch.optim.SGD):
             for group in optimizer.param_groups:
                 group["momentum"] = _float32(group["momentum"])
+                if group["momentum"]:  # Paddle's Momentum takes its decay along, in float32 too
+                    group["weight_decay"] = _float32(group["weight_decay"])
             changed.append(name)
     return changed
 

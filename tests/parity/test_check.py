@@ -331,7 +331,7 @@ def test_a_side_that_does_not_exist_is_named(tmp_path):
 def test_a_file_of_the_converters_name_in_the_current_folder_is_not_imported(tmp_path, monkeypatch):
     (tmp_path / "converter.py").write_text("print('the hand-made script')\nraise SystemExit")
     monkeypatch.chdir(tmp_path)
-    assert run("tests.tiny:TINY", tmp_path / "run", runs=(Run("float32", 1),)).passed
+    assert run("tests.tiny:TINY", tmp_path / "run", runs=(Run("float64", 1),)).passed
 
 
 def test_a_worker_that_writes_no_message_is_an_error_and_no_hang(tmp_path, monkeypatch):
