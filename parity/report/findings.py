@@ -35,7 +35,8 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
             more = f" and {len(others) - _SHOWN_PLACES} more" if len(others) > _SHOWN_PLACES else ""
             console.print(f"   also:     {escape(shown + more)}")
         if found.line:
-            console.print(f"   at:       {escape(_relative(found.line))}")
+            # Never folded: a path is clicked and copied whole.
+            console.print(f"   at:       {escape(_relative(found.line))}", soft_wrap=True)
         if found.evidence:
             console.print(f"   because:  {escape(found.evidence)}")
         if found.change:
