@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from parity.calls import Aligned, Call, CallTable
 from parity.errors import ComparisonError
-from parity.judge import Quantity, Row, judge
+from parity.judge import Quantity, Row, Status, bare_row, judge
 from parity.metrics import measure
 from parity.pair import Array
 
@@ -80,8 +80,8 @@ def compare_calls(
         try:
             metrics = measure(expected, actual)
         except ComparisonError as error:
-            status = "equal" if expected.size == actual.size == 0 else "differs"
-            return _bare(dtype, reference.iteration, quantity, label, status, str(error))
+            status: Status = "equal" if expected.size == actual.size == 0 else "differs"
+            return bare_row(dtype, reference.iteration, quantity, "", label, status, str(error))
         floor = measured.of(key, metrics.reference_norm) if terms else math.nan
         if not math.isnan(floor):
             typical.append(floor)
@@ -129,13 +129,9 @@ def compare_calls(
         if other is None:
             note = "the port takes no gradient here"
             made.signals.append(
-                _bare(dtype, reference.iteration, "signal", f"{call.label}{what}", "missing", note)
+                bare_row(dtype, reference.iteration, "signal", "", f"{call.label}{what}", "missing", note)
             )
             continue
         pair = reference.read(reference.place(place)), port.read(port.place(other))
         made.signals.append(row("signal", call, what, *pair, ("gradients", number, position, nth)))
     return list(found.values())
-
-
-def _bare(dtype: str, iteration: int, quantity: Quantity, label: str, status: str, note: str) -> Row:
-    return Row(dtype, iteration, quantity, "", label, status, math.nan, math.nan, note)  # type: ignore[arg-type]

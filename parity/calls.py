@@ -97,9 +97,13 @@ class CallTable:
 
     def place_of_input(self, call: Call, position: int) -> Place:
         """Return where a call's input is, though it be another call's output."""
-        entry = call.inputs[position]
-        found = entry["at"] if "at" in entry else self.calls[entry["call"]].outputs[entry["position"]]
-        return self.place(found)
+        return self.place_of(call.inputs[position])
+
+    def place_of(self, entry: Mapping[str, Any]) -> Place:
+        """Return where a tensor is that may be an earlier call's output."""
+        return self.place(
+            entry["at"] if "at" in entry else self.calls[entry["call"]].outputs[entry["position"]]
+        )
 
     def place(self, found: Sequence[Any]) -> Place:
         start, dtype, shape = found

@@ -53,6 +53,8 @@ class Evidence:
     batch: Mapping[str, Array] = field(default_factory=dict)
     """Of the first iteration, in the run's dtype."""
     rows: list[Row] = field(default_factory=list)
+    evaluation: Iteration | None = None
+    """The networks' calls in evaluation mode, if they were trained (parity/evaluation.py)."""
 
     def layers(self) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
         """Yield what both sides say of every layer that both have, by path."""

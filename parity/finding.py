@@ -21,6 +21,7 @@ Stage = Literal[
     "optimizer",
     "parameters",
     "buffers",
+    "evaluation",
     "schedule",
     "configuration",
 ]
@@ -36,6 +37,7 @@ STAGES: tuple[Stage, ...] = (
     "optimizer",
     "parameters",
     "buffers",
+    "evaluation",
     "schedule",
     "configuration",
 )

@@ -10,6 +10,7 @@ from parity.activations import compare_calls
 from parity.calls import Call, CallTable, align_calls
 from parity.compare import Comparison
 from parity.diagnosis import diagnose
+from parity.evaluation import Evaluation, Head, heads
 from parity.evidence import Evidence, Iteration, ValueDifference
 from parity.finding import Finding
 from parity.hypotheses import digest, explain_value
@@ -41,6 +42,7 @@ class Investigation:
         self.evidence = Evidence(frameworks, batch=batch, alignments=comparison.alignments)
         self._rmsprop = RmsProp(frameworks)
         self._digests: dict[str, str] = {}
+        self._heads: dict[str, Head] = {}
         self._strangers: list[tuple[str, str, str]] = []
 
     def ready(self, reference: Mapping[str, Any], port: Mapping[str, Any]) -> None:
@@ -90,8 +92,25 @@ class Investigation:
             )
             iteration.comparisons.extend(comparisons)
             rows = [row for each in comparisons for row in (*each.outputs, *each.signals)]
+            self._heads |= heads(*tables, (event.reference, event.port))
         self.evidence.iterations[tables[0].iteration] = iteration
         return rows
+
+    def evaluate(self, workers: Workers) -> Sequence[Row]:
+        """Call the networks that were trained in evaluation mode, and compare what they give."""
+        if not self._heads:
+            return ()
+        inputs = {network: head.inputs for network, head in self._heads.items()}
+        answers = workers.evaluate(inputs, {role: self._folder / f"evaluation-{role}" for role in ROLES})
+        found = Evaluation.compare(
+            self._comparison.dtype,
+            self._heads,
+            answers["reference"],
+            answers["port"],
+            self._comparison.terms,
+        )
+        self.evidence.evaluation = found.iteration
+        return found.rows
 
     def conclude(self, workers: Workers, rows: Sequence[Row]) -> list[Finding]:
         """Replay the calls if anything differs, and name what is wrong."""

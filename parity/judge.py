@@ -20,9 +20,11 @@ from typing import Literal
 from parity.bounds import INCONCLUSIVE, limit
 from parity.metrics import Metrics
 
-__all__ = ["GOOD", "LIMITS", "SCALES", "Quantity", "Row", "Status", "judge", "limit_for"]
+__all__ = ["GOOD", "LIMITS", "SCALES", "Quantity", "Row", "Status", "bare_row", "judge", "limit_for"]
 
-Quantity = Literal["activation", "loss", "signal", "gradient", "optimizer", "parameter", "buffer"]
+Quantity = Literal[
+    "activation", "loss", "signal", "gradient", "optimizer", "parameter", "buffer", "evaluation"
+]
 Status = Literal[
     "equal",
     "rounding",
@@ -50,6 +52,7 @@ SCALES: dict[Quantity, str] = {
     "optimizer": "the state's norm",
     "parameter": "the tensor's norm or its like's",
     "buffer": "the tensor's norm or its like's",
+    "evaluation": "the output's norm",
 }
 """What the L2 norm of a difference is divided by. Norms of gradients and of optimizer state (say,
 ``exp_avg``) are taken over the whole network; a parameter or buffer counts at least as much as one of
@@ -64,6 +67,7 @@ LIMITS: dict[str, dict[Quantity, tuple[float, float]]] = {
         "parameter": (1e-7, 1e-7),
         "buffer": (1e-7, 1e-7),
         "optimizer": (1e-9, 1e-9),
+        "evaluation": (1e-9, 1e-9),
     },
     "float32": {
         "activation": (1e-3, math.inf),
@@ -73,6 +77,7 @@ LIMITS: dict[str, dict[Quantity, tuple[float, float]]] = {
         "parameter": (math.inf, math.inf),
         "buffer": (1e-3, math.inf),
         "optimizer": (0.1, math.inf),
+        "evaluation": (1e-3, math.inf),
     },
 }
 """Without a replica, by dtype and quantity: the limit in the first iteration and in later ones; inf is no
@@ -112,6 +117,13 @@ class Row:
     def label(self) -> str:
         """The tensor's full name."""
         return f"{self.network}.{self.name}" if self.network else self.name
+
+
+def bare_row(
+    dtype: str, iteration: int, quantity: Quantity, network: str, name: str, status: Status, note: str
+) -> Row:
+    """Return a row that has no figures, because what it is about could not be compared."""
+    return Row(dtype, iteration, quantity, network, name, status, math.nan, math.nan, note)
 
 
 def limit_for(

@@ -284,6 +284,14 @@ class Workers:
             self._ask(role, {"do": "replay", "calls": list(calls[role]), "out": str(out[role])})
         return {role: self._next(role)["calls"] for role in ROLES}
 
+    def evaluate(
+        self, inputs: Mapping[str, Sequence[Any]], out: Mapping[Role, Path]
+    ) -> dict[Role, Mapping[str, Any]]:
+        """Have both sides call networks in evaluation mode, on the inputs at the given places."""
+        for role in ROLES:
+            self._ask(role, {"do": "evaluate", "inputs": dict(inputs), "out": str(out[role])})
+        return {role: self._next(role) for role in ROLES}
+
     def _ask(self, role: Role, command: Mapping[str, Any]) -> None:
         self._workers[role].tell(json.dumps(command))
 

@@ -16,10 +16,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from parity.errors import CouldNotRunError
-from parity.frameworks._calls import CallLog, TensorFile
+from parity.frameworks._calls import CallLog, CallRecord, TensorFile
 from parity.pair import Array, Side
 
-__all__ = ["INITIAL", "Outlet", "Recorder", "Replica", "disturbed"]
+__all__ = ["INITIAL", "Outlet", "Recorder", "Replica", "call_floors", "disturbed"]
 
 INITIAL = -1
 """The iteration number of what is recorded before the first step."""
@@ -92,33 +92,38 @@ class Replica:
         mine = self._arrays.pop((quantity, call, network), {})
         return {name: _distance(array, mine[name]) for name, array in arrays.items() if name in mine}
 
+    def record(self) -> CallRecord:
+        """Return the calls of the step, whose tensors are all written then."""
+        assert self.file is not None
+        self.file.close()
+        return self.log.record(self.file)
+
     def loss_floors(self, losses: Mapping[str, float]) -> dict[str, float]:
         return {
             name: abs(value - self._losses[name]) for name, value in losses.items() if name in self._losses
         }
 
-    def call_floors(self, log: CallLog, file: TensorFile) -> dict[str, list[list[Any]]]:
-        """Return what the disturbance changed in the calls' outputs and in their gradients."""
-        assert self.file is not None
-        self.file.close()
-        if len(log.calls) != len(self.log.calls):
-            return {"outputs": [], "gradients": []}
-        first, second = (np.memmap(each.path, np.uint8, "r") for each in (file, self.file))
-        outputs = [
-            [number, position, _distance(_view(first, place), _view(second, other))]
-            for number, (call, twin) in enumerate(zip(log.calls, self.log.calls, strict=True))
-            for position, (place, other) in enumerate(
-                zip(call.get("outputs", ()), twin.get("outputs", ()), strict=False)
-            )
-        ]
-        twins = {tuple(entry[:3]): entry[3] for entry in self.log.gradients}
-        gradients = [
-            [*entry[:3], _distance(_view(first, entry[3]), _view(second, twins[tuple(entry[:3])]))]
-            for entry in log.gradients
-            if tuple(entry[:3]) in twins
-        ]
-        self.file.path.unlink()
-        return {"outputs": outputs, "gradients": gradients}
+
+def call_floors(first: CallRecord, second: CallRecord) -> dict[str, list[list[Any]]]:
+    """Return what a disturbance changed in the calls' outputs and in their gradients, in L2 norms."""
+    if len(first.calls) != len(second.calls):
+        return {"outputs": [], "gradients": []}
+    ours, theirs = (np.memmap(record.path, np.uint8, "r") for record in (first, second))
+    outputs = [
+        [number, position, _distance(_view(ours, place), _view(theirs, other))]
+        for number, (call, twin) in enumerate(zip(first.calls, second.calls, strict=True))
+        for position, (place, other) in enumerate(
+            zip(call.get("outputs", ()), twin.get("outputs", ()), strict=False)
+        )
+    ]
+    twins = {tuple(entry[:3]): entry[3] for entry in second.gradients}
+    gradients = [
+        [*entry[:3], _distance(_view(ours, entry[3]), _view(theirs, twins[tuple(entry[:3])]))]
+        for entry in first.gradients
+        if tuple(entry[:3]) in twins
+    ]
+    second.path.unlink()
+    return {"outputs": outputs, "gradients": gradients}
 
 
 def _view(data: Any, place: Any) -> Array:
@@ -203,9 +208,9 @@ class Recorder:
         content: dict[str, Any] = {"calls": self._log.calls}
         if tensors is not None:
             tensors.close()
-            content |= {"file": str(file), "gradients": self._log.gradients}
+            content |= {"file": str(file), "gradients": self._log.gradients, "heads": self._log.heads}
             if self._replica is not None:
-                content["floors"] = self._replica.call_floors(self._log, tensors)
+                content["floors"] = call_floors(self._log.record(tensors), self._replica.record())
         self._outlet.send("calls", run=self._run, iteration=number, **content)
         self._step_done()
 

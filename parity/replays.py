@@ -17,7 +17,7 @@ import numpy as np
 from parity.calls import Aligned, Call, CallTable, Place
 from parity.errors import ComparisonError
 from parity.frameworks._calls import TensorFile
-from parity.judge import Quantity, Row, judge
+from parity.judge import Quantity, Row, bare_row, judge
 from parity.metrics import measure
 from parity.pair import Array
 
@@ -127,7 +127,7 @@ def compare_replays(
         found[call.number] = made
         if "error" in theirs:
             note = f"the port's layer cannot take the reference's input: {theirs['error']}"
-            made.forward.append(_bare(dtype, "activation", call.label, note))
+            made.forward.append(bare_row(dtype, 0, "activation", "", call.label, "differs", note))
             continue
         files_of = [
             (read((str(files[0]), *_place(a))), read((str(files[1]), *_place(b))))
@@ -145,7 +145,9 @@ def compare_replays(
                 made.gradients.append(None)
                 if (a is None) != (b is None) and a is not None and np.any(read((str(files[0]), *_place(a)))):
                     note = "the port takes no gradient here"
-                    made.backward.append(_bare(dtype, "signal", f"{call.label} input {n}", note))
+                    made.backward.append(
+                        bare_row(dtype, 0, "signal", "", f"{call.label} input {n}", "differs", note)
+                    )
                 continue
             pair = read((str(files[0]), *_place(a))), read((str(files[1]), *_place(b)))
             made.gradients.append(pair)
@@ -174,11 +176,7 @@ def _row(
     try:
         metrics = measure(expected, actual)
     except ComparisonError as error:
-        return _bare(dtype, quantity, label, str(error))
+        return bare_row(dtype, 0, quantity, "", label, "differs", str(error))
     scale = max(metrics.reference_norm, least)
     exact = expected.dtype.kind != "f"
     return judge(dtype, 0, quantity, "", label, metrics, scale, exact=exact, terms=max(terms, 1), floor=0.0)
-
-
-def _bare(dtype: str, quantity: Quantity, label: str, note: str) -> Row:
-    return Row(dtype, 0, quantity, "", label, "differs", math.nan, math.nan, note)

@@ -189,6 +189,7 @@ class _Session:
     def finish(self, workers: Workers) -> None:
         """Conclude, and write what remains: the traces' descriptions, reprod_log's files of the first run."""
         self.result.terms = self._comparisons[-1].terms
+        self.result.rows += self._investigation.evaluate(workers)
         self.result.findings = self._investigation.conclude(workers, self.result.rows)
         self.result.environments = {role: workers.environments[role] for role in ROLES}
         for pair, networks in zip(self._traces, self._networks, strict=True):

@@ -26,11 +26,11 @@ from typing import Any, NoReturn, TextIO
 import numpy as np
 
 from parity.errors import ParityError
-from parity.frameworks._calls import CallLog
+from parity.frameworks._calls import CallLog, CallRecord, TensorFile
 from parity.frameworks._describe import describe
-from parity.frameworks._replay import replay
+from parity.frameworks._replay import read_place, replay
 from parity.pair import Array, Side, resolve
-from parity.recorder import Recorder, Replica
+from parity.recorder import Recorder, Replica, call_floors, disturbed
 
 __all__ = ["main", "run"]
 
@@ -226,12 +226,43 @@ class _Session:
 
                 write_log_here(*(Path(command[name]) for name in ("reference", "port", "log")))
                 self._channel.send("logged")
+            elif command["do"] == "evaluate":
+                self._channel.send("evaluated", **self._evaluate(command))
             else:
                 assert self._log is not None
                 self._framework.load(self._log.side.networks, Path(self._job["weights"]))
                 self._channel.send(
                     "replayed", calls=replay(self._log, command["calls"], Path(command["out"]))
                 )
+
+    def _evaluate(self, command: Mapping[str, Any]) -> dict[str, Any]:
+        """Call networks in evaluation mode, with their initial weights; the reference disturbed as well."""
+        log, framework = self._log, self._framework
+        assert log is not None
+        given = {network: list(map(read_place, places)) for network, places in command["inputs"].items()}
+
+        def record(path: str, disturb: bool) -> CallRecord:
+            framework.load(log.side.networks, Path(self._job["weights"]))
+            if disturb:
+                framework.disturb(log.side.networks)
+            file = TensorFile(Path(path))
+            with log.recording(file):
+                log.evaluate(
+                    {
+                        network: [
+                            disturbed(array, seed) if disturb else array for seed, array in enumerate(arrays)
+                        ]
+                        for network, arrays in given.items()
+                    }
+                )
+            file.close()
+            return log.record(file)
+
+        found = record(command["out"], False)
+        answer: dict[str, Any] = {"calls": found.calls, "file": str(found.path), "iteration": 0}
+        if self._job["role"] == "reference":
+            answer["floors"] = call_floors(found, record(f"{command['out']}-twin", True))
+        return answer
 
 
 def main(job_path: str) -> int:

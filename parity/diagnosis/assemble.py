@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parity.causes import CAUSES
+from parity.diagnosis.evaluation import evaluation_findings
 from parity.diagnosis.flow import backward_findings, forward_findings
 from parity.diagnosis.layers import grouped, layer_findings
 from parity.diagnosis.loop import (
@@ -56,7 +57,7 @@ def diagnose(evidence: Evidence, more: Sequence[Finding] = ()) -> list[Finding]:
     A difference that no source can place is a finding of its own, at the first row that differs.
     """
     found = [*more, *(finding for source in _SOURCES for finding in source(evidence))]
-    wrong = consequences(evidence.rows)
+    wrong = [row for row in consequences(evidence.rows) if row.quantity != "evaluation"]
     if not wrong:
         # Nothing that the steps lead to differs. Settings that do are mistakes all the same.
         # A known difference of the frameworks is no mistake, wherever it acts.
@@ -77,6 +78,7 @@ def diagnose(evidence: Evidence, more: Sequence[Finding] = ()) -> list[Finding]:
                 order=first.iteration,
             )
         )
+    found += evaluation_findings(evidence, found)
     found.sort(key=lambda each: (each.verdict != "defect", STAGES.index(each.stage), each.order))
     return grouped(found)
 

@@ -17,14 +17,18 @@ from parity.finding import Finding
 from parity.hypotheses import explain_value
 from parity.pair import Array
 
-__all__ = ["backward_findings", "forward_findings"]
+__all__ = ["backward_findings", "flow_findings", "forward_findings"]
 
 
 def forward_findings(evidence: Evidence) -> Iterator[Finding]:
     """Calls that get another input though everything before them agrees, or from another place."""
     first = evidence.iterations.get(0)
-    if first is None or not first.comparisons:
-        return
+    if first is not None and first.comparisons:
+        yield from flow_findings(evidence, first)
+
+
+def flow_findings(evidence: Evidence, first: Iteration) -> Iterator[Finding]:
+    """Find, in one iteration's calls, what `forward_findings` are about."""
     numbers = {call.number: twin.number for call, twin in first.aligned.pairs}
     batch_shapes = {array.shape for array in evidence.batch.values()}
     tainted = False

@@ -11,9 +11,10 @@ from parity.causes import CAUSES
 from parity.evidence import Evidence
 from parity.finding import Finding, Stage
 from parity.known import known_difference
+from parity.pair import Framework
 from parity.settings import LAYERS, Difference, differences, kind_of
 
-__all__ = ["grouped", "layer_findings", "setting_finding"]
+__all__ = ["call_differences", "grouped", "layer_findings", "setting_finding"]
 
 _MODAL = ("batchnorm", "dropout", "instancenorm", "lstm", "gru", "rnn", "multiheadattention")
 """Kinds of layers that compute something else in training."""
@@ -158,17 +159,22 @@ def _settings(evidence: Evidence) -> dict[str, _Place]:
         if found:
             places[path] = _Place(found, port["line"])
     for call, twin in _pairs(evidence):
-        found = []
-        if call.registered and twin.registered:
-            if call.training != twin.training and call.operation.startswith(_MODAL):
-                ours, theirs = ("train" if mode else "eval" for mode in (call.training, twin.training))
-                found = [Difference("training", ours, theirs, "mode")]
-        elif call.kind != "event" and call.kind == twin.kind:
-            table = LAYERS.get(call.operation, ())
-            found = differences(table, evidence.frameworks, call.settings, twin.settings)
+        found = call_differences(evidence.frameworks, call, twin)
         if found and call.where not in places:
             places[call.where] = _Place(found, evidence.line_of(twin))
     return _whole_networks(evidence, places)
+
+
+def call_differences(frameworks: tuple[Framework, Framework], call: Call, twin: Call) -> list[Difference]:
+    """Return what differs in how a call is made: a layer's mode, a function's arguments."""
+    if call.registered and twin.registered:
+        if call.training == twin.training or not call.operation.startswith(_MODAL):
+            return []
+        ours, theirs = ("train" if mode else "eval" for mode in (call.training, twin.training))
+        return [Difference("training", ours, theirs, "mode")]
+    if call.kind == "event" or call.kind != twin.kind:
+        return []
+    return differences(LAYERS.get(call.operation, ()), frameworks, call.settings, twin.settings)
 
 
 def _whole_networks(evidence: Evidence, places: Mapping[str, _Place]) -> dict[str, _Place]:

@@ -9,58 +9,26 @@ several times is several calls.
 from __future__ import annotations
 
 import functools
-import inspect
 import math
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from parity.frameworks._arguments import caller, settings_of
 from parity.pair import Array, Side
 
 __all__ = [
-    "FUNCTIONS",
-    "TENSOR_FUNCTIONS",
     "CallLog",
+    "CallRecord",
     "Replayable",
     "Replayed",
     "TensorFile",
-    "caller",
-    "plain",
 ]
-
-FUNCTIONS = tuple(
-    """
-    relu relu_ relu6 leaky_relu elu selu celu gelu silu swish mish sigmoid hardsigmoid hardswish
-    hardtanh tanh tanhshrink softplus softsign softshrink hardshrink softmax log_softmax logsigmoid
-    log_sigmoid prelu glu gumbel_softmax dropout dropout2d dropout3d alpha_dropout linear bilinear
-    embedding conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d conv1d_transpose
-    conv2d_transpose conv3d_transpose batch_norm layer_norm group_norm instance_norm local_response_norm
-    normalize avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d adaptive_avg_pool1d
-    adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d interpolate upsample
-    grid_sample affine_grid pixel_shuffle pixel_unshuffle pad unfold fold scaled_dot_product_attention
-    mse_loss l1_loss smooth_l1_loss huber_loss cross_entropy softmax_with_cross_entropy nll_loss
-    binary_cross_entropy binary_cross_entropy_with_logits kl_div hinge_embedding_loss
-    cosine_embedding_loss margin_ranking_loss triplet_margin_loss soft_margin_loss poisson_nll_loss
-    gaussian_nll_loss ctc_loss cosine_similarity pairwise_distance
-    """.split()  # noqa: SIM905  # a list of two screens otherwise
-)
-"""Functions of ``nn.functional`` that count as calls, under the names of both frameworks."""
-TENSOR_FUNCTIONS = tuple(
-    """
-    detach mean sum max min amax amin matmul bmm softmax log_softmax sigmoid tanh relu clip clamp median
-    std var norm topk sort argmax flip roll cumsum logsumexp
-    """.split()  # noqa: SIM905  # a list of two screens otherwise
-)
-"""Functions of tensors, as methods or of the framework itself, that count as calls."""
-
-_HERE = os.path.dirname(__file__)  # noqa: PTH120  # compared with code objects' plain strings
 
 
 class TensorFile:
@@ -93,6 +61,14 @@ class Replayable:
     """A layer's mode when the call was made."""
 
 
+class CallRecord(NamedTuple):
+    """What was recorded between two moments, and where its tensors are."""
+
+    calls: list[dict[str, Any]]
+    gradients: list[list[Any]]
+    path: Path
+
+
 @dataclass(frozen=True)
 class _Slot:
     """Stands in a call's arguments for its n-th tensor."""
@@ -123,6 +99,8 @@ class CallLog:
     replayable: dict[int, Replayable] = field(default_factory=dict)
     gradients: list[list[Any]] = field(default_factory=list)
     """Of the outputs: call, position, which backward pass, and where the tensor is."""
+    heads: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of networks that were called for the first time: their mode, and where inputs and outputs are."""
 
     def __post_init__(self) -> None:
         self._paths = {
@@ -136,11 +114,12 @@ class CallLog:
         self._known: dict[int, _Known] = {}
         self._backwards = -1
         self._keeping = False
+        self._networks: dict[str, Replayable] = {}
 
     @contextmanager
     def recording(self, file: TensorFile | None) -> Iterator[None]:
         """Record what happens in the block; with a file, the calls' tensors and gradients too."""
-        self.calls, self.gradients, self._known, self._backwards = [], [], {}, -1
+        self.calls, self.gradients, self.heads, self._known, self._backwards = [], [], {}, {}, -1
         self._file, self._busy = file, False
         self._keeping = file is not None and not self.replayable  # the first iteration's are made again
         undo = self.hooks.install(self)
@@ -151,6 +130,10 @@ class CallLog:
                 restore()
             self._known, self._file = {}, None
 
+    def record(self, file: TensorFile) -> CallRecord:
+        """Return what the last `recording` into a file left."""
+        return CallRecord(self.calls, self.gradients, file.path)
+
     def layer(self, original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
         """Run a layer's call, recording it unless it is part of another or a container."""
         if self._busy:
@@ -158,11 +141,10 @@ class CallLog:
         path = self._paths.get(id(layer))
         if not self.hooks.is_library(layer):
             # A loss of the user's own outside the networks stands for its own class.
-            self._containers.append(path or f"{self._parent()}/{type(layer).__name__}")
-            try:
+            with self._within(path or f"{self._parent()}/{type(layer).__name__}"):
+                if path and self._file and path in self.side.networks and path not in self._networks:
+                    return self._head(path, functools.partial(original, layer), args, kwargs, layer)
                 return original(layer, *args, **kwargs)
-            finally:
-                self._containers.pop()
         settings = {} if path else self.hooks.layer_settings(layer)
         described: dict[str, Any] = {
             "kind": "layer",
@@ -177,7 +159,7 @@ class CallLog:
         if self._busy:
             return original(*args, **kwargs)
         described = {"kind": "function", "name": name, "path": self._parent(), "registered": False}
-        described["settings"] = _settings(self.hooks, name, original, args, kwargs)
+        described["settings"] = settings_of(self.hooks, name, original, args, kwargs)
         return self._run(described, original, args, kwargs)
 
     def event(self, name: str, path: str, settings: Mapping[str, Any] | None = None) -> None:
@@ -212,6 +194,31 @@ class CallLog:
                 yield math.prod(place[2])
             for entry in call.get("inputs", ()):
                 yield math.prod(entry["at"][2]) if "at" in entry else 1
+
+    @contextmanager
+    def _within(self, container: str) -> Iterator[None]:
+        self._containers.append(container)
+        try:
+            yield
+        finally:
+            self._containers.pop()
+
+    def _head(self, network: str, function: Callable[..., Any], args: Any, kwargs: Any, layer: Any) -> Any:
+        """Run a network's first call, noting what it is given and what it gives."""
+        tensors: list[Any] = []
+        bare_args, bare_kwargs = self._strip((args, kwargs), tensors)
+        training = bool(layer.training)
+        self._networks[network] = Replayable(function, bare_args, bare_kwargs, layer, training)
+        inputs = [self._input(tensor) for tensor in tensors]
+        result = function(*args, **kwargs)
+        outputs: list[Any] = []
+        self._strip(result, outputs)
+        self.heads[network] = {
+            "training": training,
+            "inputs": inputs,
+            "outputs": [self._input(tensor) for tensor in outputs],
+        }
+        return result
 
     def _parent(self) -> str:
         return self._containers[-1] if self._containers else "step"
@@ -308,6 +315,34 @@ class CallLog:
                 },
             )
 
+    def evaluate(self, given: Mapping[str, Sequence[Array]]) -> None:
+        """Call networks once more, in evaluation mode and on the given inputs, while `recording`.
+
+        Each is a call of its own, followed by those that it makes; one that raises says why.
+        """
+        for network, arrays in given.items():
+            head = self._networks[network]
+            modes = [(layer, layer.training) for _, layer in self.hooks.walk(head.layer)]
+            head.layer.eval()
+            inputs = [self.hooks.fresh(array, False) for array in arrays]
+            described: dict[str, Any] = {"kind": "layer", "name": type(head.layer).__name__, "path": network}
+            described |= {"registered": True, "training": False, "settings": {}, "line": ""}
+            described["inputs"] = [self._input(tensor) for tensor in inputs]
+            number = len(self.calls)
+            self.calls.append(described)
+            outputs: list[Any] = []
+            try:
+                with self._within(network):
+                    result = head.function(*_fill(head.args, inputs), **_fill(head.kwargs, inputs))
+                self._strip(result, outputs)
+            except Exception as error:  # whatever a model's own code raises
+                described["error"] = f"{type(error).__name__}: {error}"
+            described["outputs"] = [
+                self._output(number, position, tensor) for position, tensor in enumerate(outputs)
+            ]
+            for layer, mode in modes:
+                layer.training = mode
+
 
 @dataclass(frozen=True)
 class Replayed:
@@ -328,52 +363,3 @@ def _fill(value: Any, tensors: list[Any]) -> Any:
     if isinstance(value, dict):
         return {key: _fill(item, tensors) for key, item in value.items()}
     return value
-
-
-def caller(library: tuple[str, ...]) -> str:
-    """Return ``file:line`` of the innermost caller that is neither the framework nor this package."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith((*library, _HERE, "<")) and name != contextmanager.__code__.co_filename:
-            return f"{name}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
-    return ""
-
-
-def _settings(
-    hooks: ModuleType, name: str, original: Callable[..., Any], args: Any, kwargs: Any
-) -> dict[str, Any]:
-    """Return a function's arguments that are no tensors, by name, with its defaults."""
-    try:
-        if name in hooks.SIGNATURES:
-            names = [argument for argument, _ in hooks.SIGNATURES[name]]
-            given: Mapping[str, Any] = {
-                **dict(hooks.SIGNATURES[name]),
-                **dict(zip(names, args, strict=False)),
-                **kwargs,
-            }
-        else:
-            bound = _signature(original).bind(*args, **kwargs)
-            bound.apply_defaults()
-            given = bound.arguments
-    except (TypeError, ValueError):
-        given = {str(position): value for position, value in enumerate(args)} | dict(kwargs)
-    return {key: value for key, item in given.items() if (value := plain(item)) is not ...}
-
-
-@functools.cache
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function)
-
-
-def plain(value: Any) -> Any:
-    """Return a setting as a JSON value, or Ellipsis if it is no setting."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (np.integer, np.floating)):
-        return value.item()
-    if isinstance(value, (list, tuple)) and len(value) <= 16:
-        items = [plain(item) for item in value]
-        return ... if ... in items else items
-    return ...

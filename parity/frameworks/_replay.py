@@ -12,7 +12,13 @@ import numpy as np
 from parity.frameworks._calls import CallLog, TensorFile
 from parity.pair import Array
 
-__all__ = ["replay"]
+__all__ = ["read_place", "replay"]
+
+
+def read_place(place: Sequence[Any]) -> Array:
+    """Read a recorded tensor: ``place`` is its file, offset, dtype and shape."""
+    path, start, dtype, shape = place
+    return np.fromfile(path, dtype, math.prod(shape), offset=start).reshape(shape)
 
 
 def replay(log: CallLog, calls: Sequence[Mapping[str, Any]], out: Path) -> list[dict[str, Any]]:
@@ -21,22 +27,13 @@ def replay(log: CallLog, calls: Sequence[Mapping[str, Any]], out: Path) -> list[
     A call is ``{"number", "inputs": [place], "wanted": [bool], "upstream": {position: place}}``, a place
     being file, offset, dtype and shape. A call that fails says why and is no reason to stop.
     """
-    maps: dict[str, Any] = {}
-
-    def read(place: Sequence[Any]) -> Array:
-        path, start, dtype, shape = place
-        if path not in maps:
-            maps[path] = np.memmap(path, np.uint8, "r")
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        return np.array(maps[path][start : start + size].view(dtype).reshape(shape))
-
     file = TensorFile(out)
     answers: list[dict[str, Any]] = []
     for call in calls:
         number = call["number"]
-        upstream = {int(position): read(place) for position, place in call["upstream"].items()}
+        upstream = {int(position): read_place(place) for position, place in call["upstream"].items()}
         try:
-            inputs = [read(place) for place in call["inputs"]]
+            inputs = [read_place(place) for place in call["inputs"]]
             found = log.replay(number, inputs, call["wanted"], upstream)
         except Exception as error:  # whatever a framework raises for inputs that do not suit a layer
             answers.append({"number": number, "error": f"{type(error).__name__}: {error}"})

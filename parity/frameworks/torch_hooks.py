@@ -11,7 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from parity.frameworks._calls import FUNCTIONS, TENSOR_FUNCTIONS, CallLog, plain
+from parity.frameworks._arguments import plain
+from parity.frameworks._calls import CallLog
+from parity.frameworks._functions import FUNCTIONS, TENSOR_FUNCTIONS
 from parity.frameworks._patch import Undo, note, note_clipping, patch, patch_functions
 from parity.pair import Array
 

@@ -99,6 +99,13 @@ MODEL = (
         TRAIN,
     ),
     (
+        "eval-batch-statistics",
+        "the generators' first BatchNorm keeps to the batch's statistics in evaluation",
+        "generator_?.main.3",
+        "training",
+        TRAIN,
+    ),
+    (
         "network-in-eval",
         "one network is left in eval mode",
         ("generator_A", "generator_A.main*"),

@@ -101,6 +101,14 @@ MODEL = (
     ),
     ("padding-idx", "padding_idx makes the row of a used token zero", "net.text.embedding", "padding_idx"),
     ("padding-idx-unused", "padding_idx is a token that is not used", "net.text.embedding", "padding_idx"),
+    ("eval-activation-missing", "the Tanh is left out in evaluation", "net.decoder.act", "missing_call"),
+    ("eval-nearest", "evaluation interpolates by the nearest", "net.decoder/interpolate", "mode"),
+    (
+        "eval-attention-dropped",
+        "evaluation leaves the attention's output projection out",
+        ("net.text.attention.out", "net.text.norm"),
+        ("missing_call", "extra_call"),
+    ),
     ("time-major", "the LSTM takes the batch for the time", "net.text.lstm", "batch_first"),
     (
         "residual-missing",

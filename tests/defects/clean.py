@@ -75,6 +75,7 @@ REWRITES = tuple(
             "mx-resize-layer",
             "mx-loss-layer",
             "mx-labels-as-column",
+            "mx-outputs-swapped",
         ),
     }.items()
     for name in names

@@ -8,7 +8,7 @@ import paddle
 from paddle import nn
 from paddle import optimizer as optim
 
-from DG_paddle import bp_DG
+from DG_paddle import bp_DG, model
 from tests.defects.patching import after, as_port, rounded
 
 ADAM = {"learning_rate": 2e-4, "beta1": 0.5, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 1e-5}
@@ -26,6 +26,13 @@ def _optimizer(make=optim.Adam, leave_out=lambda name: False, networks=lambda na
         return make(parameters=[parameter for name, parameter in named if not leave_out(name)], **settings)
 
     bp_DG.DiscoGAN._adam = _adam
+
+
+# Modes
+
+
+def eval_batch_statistics():
+    after(model.Generator, "eval", lambda self: self.main[3].train())
 
 
 # Optimizers

@@ -14,6 +14,8 @@ SAMPLE = (
     "mx-gates",
     "dg-bn-momentum",
     "mx-align-corners",
+    "mx-eval-nearest",
+    "dg-eval-batch-statistics",
     "mx-residual-detached",
     "mx-scale-missing",
     "mx-softmax-twice",
@@ -52,7 +54,9 @@ def test_three_mistakes_at_once_are_all_named(case, tmp_path):
     assert judge_several(case.id, case.defects, result).located, result.findings
 
 
-@pytest.mark.parametrize("id", ["mixed", "discogan-mode-train-threads-2", "mx-queries-scaled"])
+@pytest.mark.parametrize(
+    "id", ["mixed", "discogan-mode-train-threads-2", "mx-queries-scaled", "mx-outputs-swapped"]
+)
 def test_a_right_port_is_no_defect(id, tmp_path):
     case = RIGHT[id]
     result = run_case(id, case.net, dict(case.options), case.iters, case.threads, tmp_path)
