@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from parity.calls import Aligned, Call, CallTable
 from parity.errors import ComparisonError
 from parity.judge import Quantity, Row, Status, bare_row, judge
-from parity.metrics import measure
+from parity.metrics import measure, without_equal_infinities
 from parity.pair import Array
 
 __all__ = ["CallComparison", "compare_calls"]
@@ -78,6 +78,8 @@ def compare_calls(
     ) -> Row:
         label = f"{call.label}{what}"
         try:
+            if quantity == "activation":
+                expected, actual = without_equal_infinities(expected, actual)
             metrics = measure(expected, actual)
         except ComparisonError as error:
             status: Status = "equal" if expected.size == actual.size == 0 else "differs"

@@ -81,7 +81,7 @@ class CallTable:
                     where,
                     occurrence,
                     raw["line"],
-                    raw["settings"],
+                    {**raw["settings"], **_rank(message["calls"], raw)},
                     raw.get("registered", False),
                     raw.get("training", False),
                     tuple(raw.get("inputs", ())),
@@ -123,6 +123,15 @@ class CallTable:
 
     def output(self, call: Call, position: int) -> Array:
         return self.read(self.place(call.outputs[position]))
+
+
+def _rank(calls: Sequence[Mapping[str, Any]], raw: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of axes of a function's first tensor, which negative axes are counted from."""
+    if raw["kind"] != "function" or not raw.get("inputs"):
+        return {}
+    first = raw["inputs"][0]
+    place = first["at"] if "at" in first else calls[first["call"]]["outputs"][first["position"]]
+    return {"rank": len(place[2])}
 
 
 @dataclass(frozen=True)

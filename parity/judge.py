@@ -20,7 +20,7 @@ from typing import Literal
 from parity.bounds import INCONCLUSIVE, limit
 from parity.metrics import Metrics
 
-__all__ = ["GOOD", "LIMITS", "SCALES", "Quantity", "Row", "Status", "bare_row", "judge", "limit_for"]
+__all__ = ["GOOD", "INNER", "LIMITS", "SCALES", "Quantity", "Row", "Status", "bare_row", "judge", "limit_for"]
 
 Quantity = Literal[
     "activation", "loss", "signal", "gradient", "optimizer", "parameter", "buffer", "evaluation"
@@ -39,6 +39,8 @@ Status = Literal[
     "unexpected",
 ]
 
+INNER: frozenset[Quantity] = frozenset({"activation", "signal"})
+"""What passes between calls: a port may compute the same by other steps, so nothing is judged by it alone."""
 GOOD: frozenset[Status] = frozenset(
     {"equal", "rounding", "zero", "absent", "framework", "unjudged", "inconclusive"}
 )
@@ -172,9 +174,10 @@ def judge(
     if not exact:
         allowed = limit_for(dtype, quantity, iteration, oracle=oracle, terms=terms, floor=floor)
     measured = bool(terms) and not math.isnan(floor)
-    norm = metrics.difference_norm
+    # The squares of the smallest numbers vanish; their difference must not.
+    norm = max(metrics.difference_norm, metrics.max_abs) if metrics.finite else math.nan
     error = 0.0 if norm == 0.0 else norm / scale if scale else math.inf
-    zero = allowed if measured else ZERO[dtype]
+    zero = min(allowed, ZERO[dtype]) if measured else ZERO[dtype]
     status: Status
     note = framework_note
     if not metrics.finite or not math.isfinite(norm):
@@ -182,6 +185,8 @@ def judge(
         note = (
             f"{metrics.reference_nonfinite} NaN or Inf in the reference, {metrics.port_nonfinite} in the port"
         )
+    elif not math.isfinite(scale):
+        status, error, note = "differs", math.nan, "its scale is not finite, so that nothing can be said"
     elif norm == 0.0:
         status = "framework" if framework_note else "equal"
     elif quantity == "gradient" and max(metrics.reference_norm, metrics.port_norm) <= zero * scale:

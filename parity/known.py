@@ -25,7 +25,7 @@ def known_difference(replay: Replay, frameworks: tuple[Framework, Framework]) ->
 
     ``replay`` is of a call that differs when both sides make it alone on the same tensors.
     """
-    if set(frameworks) != {"torch", "paddle"}:
+    if set(frameworks) != {"torch", "paddle"} or not (replay.outputs and replay.gradients):
         return None
     swapped = frameworks[0] == "paddle"
     for cause, formula, check in KNOWN.get(replay.reference.operation, ()):

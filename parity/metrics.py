@@ -10,7 +10,7 @@ import numpy as np
 from parity.errors import ComparisonError
 from parity.pair import Array
 
-__all__ = ["Metrics", "measure"]
+__all__ = ["Metrics", "measure", "without_equal_infinities"]
 
 _BLOCK = 1 << 15  # elements; a block of both operands and the temporaries stays in the cache
 
@@ -118,6 +118,19 @@ def measure(reference: Array, port: Array) -> Metrics:
         reference_nonfinite=bad_reference,
         port_nonfinite=bad_port,
     )
+
+
+def without_equal_infinities(reference: Array, port: Array) -> tuple[Array, Array]:
+    """Return both with zeros where both are infinite alike, as what masks scores is.
+
+    Unchanged where anything else is not finite.
+    """
+    if reference.shape != port.shape or reference.dtype.kind != "f" or port.dtype.kind != "f":
+        return reference, port
+    infinite = np.isinf(reference)
+    if not infinite.any() or not np.array_equal(reference[infinite], port[infinite]):
+        return reference, port
+    return np.where(infinite, 0.0, reference), np.where(infinite, 0.0, port)
 
 
 def _cosine(dot: float, first: float, second: float) -> float:

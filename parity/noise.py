@@ -61,8 +61,16 @@ class NoiseFloor:
             content = json.loads(path.read_text())
             if content.pop("schema") != SCHEMA:
                 raise TraceError(f"{path}: is no noise floor of this version ({SCHEMA})")
-            return cls(**content)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            floor = cls(**content)
+            losses = [floor.reference, *floor.replicas, *floor.controls.values()]
+            if not floor.reference or not floor.replicas:
+                raise ValueError("nothing was measured")
+            if any(not isinstance(each[key], float | int) for each in losses for key in floor.reference):
+                raise ValueError("a loss is no number")
+            if any(not key.rpartition("_")[2].isdecimal() for key in floor.reference):
+                raise ValueError("losses are named NAME_ITERATION")
+            return floor
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(f"{path}: holds no noise floor ({type(error).__name__}: {error})") from error
 
     def spread(self, key: str) -> float:
@@ -143,7 +151,7 @@ class Entry:
     reference: float
     port: float
     bound: float
-    status: Literal["rounding", "defect", "missing", "unexpected", "no floor"]
+    status: Literal["rounding", "defect", "missing", "unexpected", "no floor", "other run"]
 
     @property
     def difference(self) -> float:
@@ -166,8 +174,11 @@ class LogJudgement:
     @property
     def verdict(self) -> Literal["rounding", "inconclusive", "defect"]:
         """``rounding`` only if nothing differs and every control would have been seen."""
-        if not self.entries or any(entry.status != "rounding" for entry in self.entries):
+        statuses = {entry.status for entry in self.entries}
+        if not statuses or statuses - {"rounding", "other run"}:
             return "defect"
+        if "other run" in statuses:
+            return "inconclusive"
         return "inconclusive" if self.unseen or not self.seen or not self.evidence else "rounding"
 
     @property
@@ -180,7 +191,8 @@ def judge_logs(reference: Mapping[str, Array], port: Mapping[str, Array], floor:
     """Judge two reprod_log files of losses against the measured floor of the same loop.
 
     The floor must know every loss by its key. NaN, a missing or an extra key, and an array in the place
-    of a number never pass.
+    of a number never pass. A reference whose losses are not the floor's, but for rounding, is another run
+    (of other weights, or data), whose floor is not known.
     """
     entries = []
     for key in [*reference, *(extra for extra in port if extra not in reference)]:
@@ -193,8 +205,10 @@ def judge_logs(reference: Mapping[str, Array], port: Mapping[str, Array], floor:
             continue
         expected, actual = (float(log[key].reshape(())) for log in (reference, port))
         bound = floor.bound(key)
-        fits = abs(actual - expected) <= bound  # false for NaN
-        entries.append(Entry(key, expected, actual, bound, "rounding" if fits else "defect"))
+        status = "rounding" if abs(actual - expected) <= bound else "defect"  # so is NaN
+        if math.isfinite(expected) and math.isfinite(actual):
+            status = status if abs(expected - floor.reference[key]) <= bound else "other run"
+        entries.append(Entry(key, expected, actual, bound, status))  # type: ignore[arg-type]
     bounds = {entry.key: entry.bound for entry in entries if not math.isnan(entry.bound)}
     effects = {
         name: max((over(losses[key] - floor.reference[key], bounds[key]) for key in bounds), default=0.0)

@@ -7,6 +7,7 @@ the last place. How far it drifts is what rounding alone does to each quantity (
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -19,7 +20,7 @@ from parity.errors import CouldNotRunError
 from parity.frameworks._calls import CallLog, CallRecord, TensorFile
 from parity.pair import Array, Side
 
-__all__ = ["INITIAL", "Outlet", "Recorder", "Replica", "call_floors", "disturbed"]
+__all__ = ["INITIAL", "Outlet", "Recorder", "Replica", "call_floors", "disturbed", "same_randomness"]
 
 INITIAL = -1
 """The iteration number of what is recorded before the first step."""
@@ -41,6 +42,18 @@ def disturbed(array: Array, seed: int) -> Array:
     signs = np.random.RandomState(seed).randint(0, 2, array.shape) * 2 - 1
     eps = np.finfo(array.dtype).eps
     return np.asarray(array * (1 + eps * signs).astype(array.dtype), array.dtype)
+
+
+@contextmanager
+def same_randomness(framework: ModuleType) -> Iterator[None]:
+    """Leave every generator of random numbers as it was before the block."""
+    before = random.getstate(), np.random.get_state()  # it is the loop's own
+    try:
+        with framework.same_randomness():
+            yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
 
 
 class Replica:

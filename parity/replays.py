@@ -18,13 +18,13 @@ from parity.calls import Aligned, Call, CallTable, Place
 from parity.errors import ComparisonError
 from parity.frameworks._calls import TensorFile
 from parity.judge import Quantity, Row, bare_row, judge
-from parity.metrics import measure
+from parity.metrics import measure, without_equal_infinities
 from parity.pair import Array
 
 __all__ = ["Replay", "compare_replays", "replay_jobs"]
 
 _SLIGHT = 1e-3
-"""A gradient is compared to its own norm, or to this much of what comes in, if that is larger."""
+"""What comes out is compared to its own norm, or to this much of what comes in, if that is larger."""
 
 
 @dataclass
@@ -130,12 +130,20 @@ def compare_replays(
             made.forward.append(bare_row(dtype, 0, "activation", "", call.label, "differs", note))
             continue
         files_of = [
-            (read((str(files[0]), *_place(a))), read((str(files[1]), *_place(b))))
+            without_equal_infinities(read((str(files[0]), *_place(a))), read((str(files[1]), *_place(b))))
             for a, b in zip(ours["outputs"], theirs["outputs"], strict=False)
         ]
         made.outputs = files_of
+        typical = max((_typical(array) for array in inputs if array.dtype.kind == "f"), default=0.0)
         made.forward = [
-            _row(dtype, "activation", f"{call.label} output {n}", *pair, 0.0, terms)
+            _row(
+                dtype,
+                "activation",
+                f"{call.label} output {n}",
+                *pair,
+                _SLIGHT * typical * math.sqrt(pair[0].size),
+                terms,
+            )
             for n, pair in enumerate(files_of)
         ]
         coming = math.sqrt(sum(float(np.vdot(array, array)) for array in upstream.values()))
@@ -168,6 +176,12 @@ def compare_replays(
                 label = f"{call.label}.{name}"
                 made.backward.append(_row(dtype, "gradient", label, array, other, largest, terms))
     return found
+
+
+def _typical(array: Array) -> float:
+    """Return the root mean square of an array's finite elements."""
+    finite = array[np.isfinite(array)]
+    return math.sqrt(float(np.vdot(finite, finite)) / finite.size) if finite.size else 0.0
 
 
 def _row(

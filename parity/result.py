@@ -12,7 +12,7 @@ from typing import Any
 from parity.diagnosis import consequences, verdict_of
 from parity.errors import TraceError
 from parity.finding import Finding, Verdict
-from parity.judge import SCALES, Quantity, Row
+from parity.judge import LIMITS, SCALES, Quantity, Row
 from parity.metrics import Metrics
 
 __all__ = ["RESULT_FILE", "SCHEMA", "Loss", "Result", "json_safe", "rows_to_json"]
@@ -89,7 +89,7 @@ class Result:
         """Return JSON values only; numbers that JSON lacks become the strings nan, inf and -inf."""
         content: dict[str, Any] = {
             "schema": SCHEMA,
-            "result": "mismatch" if self.exit_code == 1 else "pass",
+            "result": {0: "pass", 1: "mismatch"}.get(self.exit_code, "inconclusive"),
             "verdict": self.verdict,
         }
         content |= vars(self)
@@ -116,11 +116,13 @@ class Result:
             content.pop("verdict")
             content["findings"] = [Finding.from_json(finding) for finding in content["findings"]]
             content["dtypes"] = tuple(content["dtypes"])
+            if not content["dtypes"] or set(content["dtypes"]) - LIMITS.keys():
+                raise ValueError("the runs' dtypes are not known")
             content["shared_hyperparameters"] = list(content["shared_hyperparameters"])
             content["rows"] = [_row_from_json(row) for row in content["rows"]]
             content["losses"] = [_loss_from_json(loss) for loss in content["losses"]]
             return cls(**content)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
                 f"{folder}: holds no readable {RESULT_FILE} ({type(error).__name__}: {error})"
             ) from error
@@ -145,7 +147,9 @@ def _row_from_json(content: dict[str, Any]) -> Row:
         metrics.pop("relative_l2")
         metrics["worst_index"] = tuple(metrics["worst_index"])
         metrics = Metrics(**{name: _number(value) for name, value in metrics.items()})
-    figures = {name: _number(content.pop(name)) for name in ("error", "limit", "floor")}
+    figures: dict[str, Any] = {name: float(content.pop(name)) for name in ("error", "limit", "floor")}
+    if content["dtype"] not in LIMITS or content["quantity"] not in SCALES:
+        raise ValueError("a row is of no known dtype or quantity")
     return Row(**content, **figures, metrics=metrics)
 
 

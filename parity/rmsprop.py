@@ -57,26 +57,32 @@ class RmsProp:
 
     def finding(self, networks: list[str]) -> Finding | None:
         """Say that both sides step by their framework's formula, if they do in every element."""
-        for name, settings in self._settings.items():
-            steps = [self._follows(network, side, settings[side]) for network in networks for side in (0, 1)]
-            if steps and all(steps):
+        for name in self._settings:
+            steps = [self._stepped(name, network, side) for network in networks for side in (0, 1)]
+            if None not in steps and any(steps):
                 what = f"optimizers.{name}: Paddle's RMSProp adds epsilon under the root"
                 return Finding("framework", "optimizer", f"optimizers.{name}", _CAUSE, what, _FORMULA)
         return None
 
-    def _follows(self, network: str, side: int, settings: Mapping[str, Any]) -> bool:
+    def _stepped(self, name: str, network: str, side: int) -> int | None:
+        """Return how many of a network's tensors the optimizer steps by its formula; None if one is not."""
+        settings = self._settings[name][side]
+        owned = set(self._settings[name][0]["parameters"])
+        stepped = 0
         before, after, gradients, averages = (
             self._arrays.get((iteration, f"{quantity}.{network}", side), {})
             for iteration, quantity in ((-1, "state"), (0, "state"), (0, "gradient"), (0, "optimizer"))
         )
         rate, decay = float(settings["lr"]), float(settings.get("weight_decay", 0.0))
         epsilon = float(settings["eps"] if self._frameworks[side] == "torch" else settings["_epsilon"])
-        for name, start in before.items():
-            if name not in gradients or name not in averages:
+        for tensor, start in before.items():
+            if f"{network}.{tensor}" not in owned or tensor not in gradients or tensor not in averages:
                 continue
-            root = np.sqrt(averages[name])
-            by = root + epsilon if self._frameworks[side] == "torch" else np.sqrt(averages[name] + epsilon)
-            step = rate * (gradients[name] + decay * start) / by
-            if np.abs(start - after[name] - step).max(initial=0.0) > _CLOSE * np.abs(step).max(initial=0.0):
-                return False
-        return bool(averages)
+            root = np.sqrt(averages[tensor])
+            by = root + epsilon if self._frameworks[side] == "torch" else np.sqrt(averages[tensor] + epsilon)
+            step = rate * (gradients[tensor] + decay * start) / by
+            off = np.abs(start - after[tensor] - step).max(initial=0.0)
+            if not off <= _CLOSE * np.abs(step).max(initial=0.0):  # NaN is no step
+                return None
+            stepped += 1
+        return stepped

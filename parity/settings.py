@@ -43,7 +43,7 @@ class Setting:
         reader = self.torch if framework == "torch" else self.paddle
         try:
             value = settings[reader] if isinstance(reader, str) else reader(settings)
-        except (KeyError, TypeError, IndexError, AttributeError):
+        except (KeyError, TypeError, IndexError, AttributeError, StopIteration):
             return _UNKNOWN
         return _even(value)
 
@@ -62,6 +62,8 @@ class Difference:
     port: Any
     name: str
     """What the port's framework calls it."""
+    certain: bool = True
+    """False where the two may be the same in effect: a size against a rule that gives one."""
 
 
 def _even(value: Any) -> Any:
@@ -94,7 +96,8 @@ def differences(
     for row in table:
         first, second = row.read(frameworks[0], reference), row.read(frameworks[1], port)
         if first is not _UNKNOWN and second is not _UNKNOWN and not _same(first, second):
-            found.append(Difference(row.cause, first, second, row.named(frameworks[1])))
+            certain = isinstance(first, str) == isinstance(second, str) or row.cause != "padding"
+            found.append(Difference(row.cause, first, second, row.named(frameworks[1]), certain))
     return found
 
 
@@ -110,10 +113,57 @@ def _stride(stride: str, size: str) -> Callable[[Mapping[str, Any]], Any]:
     return lambda settings: settings[size] if settings.get(stride) is None else settings[stride]
 
 
+def _axes(*names: str) -> Callable[[Mapping[str, Any]], Any]:
+    """Read axes, counted from the front and in order; not to be had where only the rank would tell."""
+
+    def read(settings: Mapping[str, Any]) -> Any:
+        given = next(settings[name] for name in names if name in settings)
+        axes = range(settings["rank"]) if given is None else given if isinstance(given, list) else [given]
+        return sorted(axis + settings["rank"] if axis < 0 else axis for axis in axes)
+
+    return read
+
+
+def _sizes(value: Any, count: int) -> list[Any]:
+    return value if isinstance(value, list) else [value] * count
+
+
+def _padding(prefix: str) -> Callable[[Mapping[str, Any]], Any]:
+    """Read a convolution's padding as one size a dimension (or pairs), where it comes to that.
+
+    ``SAME`` without strides adds d (k - 1) in all; Paddle also takes a size for each end, flat or in
+    pairs, with or without the dimensions of batch and channels (paddle/nn/functional/conv.py).
+    """
+
+    def read(settings: Mapping[str, Any]) -> Any:
+        padding, kernel = settings[f"{prefix}padding"], settings[f"{prefix}kernel_size"]
+        kernel = _sizes(kernel, 1)
+        count = len(kernel)
+        if isinstance(padding, str):
+            strides, dilations = (
+                _sizes(settings[f"{prefix}{name}"], count) for name in ("stride", "dilation")
+            )
+            whole = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
+            rule = padding.upper()
+            if rule == "VALID":
+                return 0
+            return (
+                [each // 2 for each in whole] if {*strides} == {1} and not any(w % 2 for w in whole) else rule
+            )
+        if isinstance(padding, list) and isinstance(padding[0], list):
+            padding = [end for pair in padding[-count:] for end in pair]
+        if isinstance(padding, list) and len(padding) == 2 * count:
+            pairs = [list(pair) for pair in zip(padding[::2], padding[1::2], strict=True)]
+            return [pair[0] for pair in pairs] if all(a == b for a, b in pairs) else pairs
+        return padding
+
+    return read
+
+
 _EPSILON = Setting("epsilon", "eps", "_epsilon")
 _CONVOLUTION = (
     Setting("stride", "stride", "_stride"),
-    Setting("padding", "padding", "_padding"),
+    Setting("padding", _padding(""), _padding("_")),
     Setting("dilation", "dilation", "_dilation"),
     Setting("groups", "groups", "_groups"),
     Setting("padding_mode", "padding_mode", "_padding_mode"),
@@ -195,7 +245,7 @@ LAYERS: dict[str, tuple[Setting, ...]] = {
     "softplus": (Setting("beta", "beta", lambda s: s.get("_beta", s.get("beta"))),),
     **dict.fromkeys(
         ("softmax", "logsoftmax", "log_softmax"),
-        (Setting("axis", "dim", lambda s: s["_axis"] if "_axis" in s else s["axis"]),),
+        (Setting("axis", _axes("dim"), _axes("_axis", "axis")),),
     ),
     "hardtanh": (Setting("minimum", "min_val", "_min"), Setting("maximum", "max_val", "_max")),
     **dict.fromkeys(("maxpool1d", "maxpool2d", "maxpool3d", "max_pool2d"), _POOL),
@@ -226,7 +276,7 @@ LAYERS: dict[str, tuple[Setting, ...]] = {
     "smooth_l1_loss": _SMOOTH_L1,
     **dict.fromkeys(("hinge_embedding_loss", "margin_ranking_loss"), _MARGIN),
     "pad": (Setting("padding_mode", "mode", "mode"), Setting("padding", "pad", "pad")),
-    **dict.fromkeys(("mean", "sum"), (Setting("axis", lambda s: s.get("dim", s.get("1")), "axis"),)),
+    **dict.fromkeys(("mean", "sum"), (Setting("axis", _axes("dim", "1"), _axes("axis")),)),
 }
 """By kind of layer or function, as `kind_of` and `operation_of` give it."""
 

@@ -118,9 +118,9 @@ class Trace:
                 content["networks"],
                 tuple(_numbers(entry) for entry in content["losses"]),
                 content["environment"],
-                {_key(unit): unit for unit in content["units"]},
+                {_key(unit): _unit_numbers(unit) for unit in content["units"]},
             )
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
                 f"{folder}: holds no readable {_FILE} ({type(error).__name__}: {error})"
             ) from error
@@ -148,4 +148,14 @@ def _key(unit: Mapping[str, Any]) -> UnitKey:
 
 def _numbers(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Undo `json_safe` on one iteration's losses."""
-    return {**entry, "values": {name: float(value) for name, value in entry["values"].items()}}
+    return {**entry, **_floats(entry, "values", "floors")}
+
+
+def _unit_numbers(unit: Mapping[str, Any]) -> dict[str, Any]:
+    return {**unit, **_floats(unit, "scales", "floors")}
+
+
+def _floats(entry: Mapping[str, Any], *names: str) -> dict[str, dict[str, float]]:
+    return {
+        name: {key: float(value) for key, value in entry[name].items()} for name in names if name in entry
+    }

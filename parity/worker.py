@@ -30,7 +30,7 @@ from parity.frameworks._calls import CallLog, CallRecord, TensorFile
 from parity.frameworks._describe import describe
 from parity.frameworks._replay import read_place, replay
 from parity.pair import Array, Side, resolve
-from parity.recorder import Recorder, Replica, call_floors, disturbed
+from parity.recorder import Recorder, Replica, call_floors, disturbed, same_randomness
 
 __all__ = ["main", "run"]
 
@@ -164,8 +164,9 @@ class _Session:
         framework.prepare(settings["dtype"], settings["threads"] or job["threads"])
         replica = None
         if settings["floor"] and job["role"] == "reference":
-            twin = self._build(settings["dtype"]).side
-            framework.disturb(twin.networks)
+            with same_randomness(framework):
+                twin = self._build(settings["dtype"]).side
+                framework.disturb(twin.networks)
             replica = Replica(framework, self._hooks, twin)
         built = self._build(settings["dtype"], describing=settings["calls"])
         side = built.side
@@ -189,7 +190,8 @@ class _Session:
                 folder = Path(job["calls"])
                 files = [folder / f"{job['role']}-{kind}-{iteration}" for kind in ("main", "twin")]
             if replica is not None:
-                replica.step(iteration, arrays, files[1])
+                with same_randomness(framework):
+                    replica.step(iteration, arrays, files[1])
             disturb = bool(settings["disturb"])
             batch = {name: framework.tensor(array, disturb=disturb) for name, array in arrays.items()}
             with recorder.iteration_of(iteration, files[0]):

@@ -1,5 +1,5 @@
 """From evidence to findings: what is wrong with a port, where, and why."""
 
-from parity.diagnosis.assemble import consequences, diagnose, verdict_of
+from parity.diagnosis.assemble import consequences, diagnose, hidden, verdict_of
 
-__all__ = ["consequences", "diagnose", "verdict_of"]
+__all__ = ["consequences", "diagnose", "hidden", "verdict_of"]

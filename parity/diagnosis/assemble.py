@@ -18,9 +18,9 @@ from parity.diagnosis.terms import term_findings
 from parity.diagnosis.values import input_findings, load_findings, value_findings
 from parity.evidence import Evidence
 from parity.finding import STAGES, Finding, Verdict
-from parity.judge import Row
+from parity.judge import INNER, Row
 
-__all__ = ["consequences", "diagnose", "verdict_of"]
+__all__ = ["consequences", "diagnose", "hidden", "unexcused", "verdict_of"]
 
 _SOURCES = (
     load_findings,
@@ -35,8 +35,6 @@ _SOURCES = (
     optimizer_findings,
     schedule_findings,
 )
-_INNER = ("activation", "signal")
-"""What passes between calls: a port may compute the same by other steps, so nothing is judged by it alone."""
 _BY_NUMBERS = ("forward", "backward", "loss", "step")
 _STAGE_OF = {
     "activation": "forward",
@@ -62,10 +60,14 @@ def diagnose(evidence: Evidence, more: Sequence[Finding] = ()) -> list[Finding]:
         # Nothing that the steps lead to differs. Settings that do are mistakes all the same.
         # A known difference of the frameworks is no mistake, wherever it acts.
         found = [each for each in found if _stands_alone(each)]
+    elif not unexcused(wrong, found) and _losses_begin_equal(evidence.rows):
+        # What flows forward otherwise, and yet to the same losses, is the same in other steps.
+        found = [each for each in found if each.stage != "forward" or _stands_alone(each)]
     found += _known_rows(evidence)
-    acting = [each for each in found if each.stage != "configuration" and each.cause != "biased_variance"]
-    if wrong and not acting:
-        first = wrong[0]
+    acting = [each for each in found if each.verdict == "defect" and each.stage != "configuration"]
+    unexplained = unexcused(wrong, found)
+    if unexplained and not acting:
+        first = unexplained[0]
         found.append(
             Finding(
                 "defect",
@@ -90,7 +92,36 @@ def _stands_alone(found: Finding) -> bool:
 
 def consequences(rows: Sequence[Row]) -> list[Row]:
     """Return the rows that speak against a port: losses, gradients, state, and what is initially there."""
-    return [row for row in rows if not row.good and row.quantity not in _INNER]
+    return [row for row in rows if not row.good and row.quantity not in INNER]
+
+
+def _losses_begin_equal(rows: Sequence[Row]) -> bool:
+    return all(row.good for row in rows if row.quantity == "loss" and row.iteration == 0)
+
+
+def unexcused(rows: Sequence[Row], findings: Sequence[Finding]) -> list[Row]:
+    """Return the rows that speak against a port and cannot follow from a known framework difference.
+
+    Values that differ may follow from one, from the first step that it acts on; what is missing,
+    unexpected or not finite, and initial values, never do.
+    """
+    known = [each for each in findings if each.verdict == "framework" and each.cause != "biased_variance"]
+    untouched: set[str] = set()
+    if all(each.stage in ("backward", "optimizer") for each in known):
+        untouched.add("loss")
+    if all(each.stage == "optimizer" for each in known):
+        untouched.add("gradient")
+    return [
+        row
+        for row in rows
+        if not known
+        or row.status != "differs"
+        or row.metrics is None
+        or not row.metrics.finite
+        or row.quantity == "evaluation"
+        or row.iteration < 0
+        or (row.iteration == 0 and row.quantity in untouched)
+    ]
 
 
 def _known_rows(evidence: Evidence) -> list[Finding]:
@@ -112,7 +143,7 @@ def _known_rows(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def _hidden(rows: Sequence[Row]) -> bool:
+def hidden(rows: Sequence[Row]) -> bool:
     """Whether rounding hides what a run could show: a loss, or most of what was compared.
 
     A single tensor may be all rounding (a bias before BatchNorm) without hiding anything.
@@ -129,17 +160,17 @@ def verdict_of(rows: Sequence[Row], findings: Sequence[Finding]) -> Verdict:
 
     Rows that differ are consequences of the findings, of whatever kind those are; where every finding
     is a known framework difference, so is the run. What passes between calls is evidence, and judges
-    nothing: a port may well compute the same by other steps. A known difference that changes nothing else
+    nothing: a port may well compute the same by other steps. A known difference excuses only what can follow
+    from it (`unexcused`). One that changes nothing else
     (a running variance, while the run trains) leaves the verdict as it is.
     """
     if not rows or any(finding.verdict == "defect" for finding in findings):
         return "defect"
-    known = [finding for finding in findings if finding.cause != "biased_variance"]
-    if known:
-        return "framework"
-    if consequences(rows):
+    if unexcused(consequences(rows), findings):
         return "defect"
+    if any(finding.cause != "biased_variance" for finding in findings):
+        return "framework"
     judging = [row for row in rows if row.dtype == rows[-1].dtype]
-    if _hidden(judging):
+    if hidden(judging):
         return "inconclusive"
     return "match" if all(row.status in ("equal", "absent") for row in rows) else "rounding"

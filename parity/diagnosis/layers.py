@@ -93,6 +93,8 @@ def layer_findings(evidence: Evidence) -> Iterator[Finding]:
             acting = [wrong[each] for each in (where, *place.members) if each in wrong]
             idle: tuple[Stage, int, list[str]] = ("configuration", called.get(where, 0), [])
             stage, order, shown = min(acting, key=lambda each: each[1], default=idle)
+            if not (found.certain or shown):
+                continue
             if found.cause in ("momentum", "use_global_stats", "training") and stage == "configuration":
                 stage = _buffers_differ(evidence, where)
             made = setting_finding(where, stage, found, place.line, order, _kind(evidence, where))

@@ -209,9 +209,11 @@ def _owned(
 def frozen_findings(evidence: Evidence) -> Iterator[Finding]:
     """Parameters that the reference trains and the port does not."""
     for network, alignment in evidence.alignments.items():
-        fixed = set(evidence.port["networks"][network]["buffers"])
+        ours, theirs = (
+            set(side["networks"][network].get("frozen", ())) for side in (evidence.reference, evidence.port)
+        )
         for match in alignment.matches.values():
-            if not match.buffer and match.port in fixed:
+            if match.port in theirs and match.reference not in ours and not match.buffer:
                 where = f"{network}.{match.reference}"
                 yield Finding(
                     "defect",

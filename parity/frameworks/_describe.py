@@ -28,13 +28,17 @@ def describe(
                 "line": lines.get(id(layer), ""),
                 "settings": hooks.layer_settings(layer) if library else {},
             }
+        frozen = []
         for path, parameter in network.named_parameters():
             owners.setdefault(id(parameter), f"{name}.{path}")
+            if not hooks.wants_gradient(parameter):
+                frozen.append(path)
         networks[name] = {
             "layers": framework.layer_types(network),
             "tensors": {key: [str(array.dtype), list(array.shape)] for key, array in arrays.items()},
             "buffers": buffers,
             "settings": settings,
+            "frozen": frozen,
         }
     optimizers = {
         name: {

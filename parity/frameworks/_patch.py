@@ -74,13 +74,21 @@ def note_clipping(log: Any, utilities: Any) -> Undo:
     for name, event in (("clip_grad_norm_", "clip_norm"), ("clip_grad_value_", "clip_value")):
         function = getattr(utilities, name)
         for module in list(sys.modules.values()):
-            if vars(module).get(name) is function:
+            if getattr(module, "__dict__", {}).get(name) is function:
                 undo += note(log, module, name, event, "step", _limit)
     return undo
 
 
-def _limit(parameters: Any, limit: float, *_: Any, **__: Any) -> dict[str, Any]:
-    return {"limit": float(limit)}
+def _limit(
+    parameters: Any,
+    limit: float | None = None,
+    *_: Any,
+    max_norm: float = 0.0,
+    clip_value: float = 0.0,
+    **__: Any,
+) -> dict[str, Any]:
+    """Return what is clipped to, under whichever name it is given."""
+    return {"limit": float(limit if limit is not None else max_norm or clip_value)}
 
 
 def note(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ __all__ = [
     "layer_types",
     "load",
     "optimizer_state",
+    "parameters_of",
     "prepare",
+    "same_randomness",
     "scalar",
     "set_state",
     "share_hyperparameters",
@@ -37,6 +40,7 @@ _SLOTS = {
     "moment2": "exp_avg_sq",
     "velocity": "momentum_buffer",
     "mean_square": "square_avg",
+    "mean_grad": "grad_avg",
 }
 """Torch's names for what Paddle's optimizers keep beside a parameter."""
 _SMALLEST_POWER = 1e-30  # below, float32 loses digits, and then everything
@@ -47,6 +51,16 @@ def prepare(dtype: str, threads: int) -> None:
     """Make ``dtype`` the default of every layer and tensor built from here on."""
     paddle.set_device("cpu")
     paddle.set_default_dtype(dtype)
+
+
+@contextmanager
+def same_randomness() -> Iterator[None]:
+    """Leave the framework's generator as it was before the block."""
+    before = paddle.get_rng_state()
+    try:
+        yield
+    finally:
+        paddle.set_rng_state(before)
 
 
 def environment() -> dict[str, Any]:
@@ -118,11 +132,28 @@ def state(network: nn.Layer) -> tuple[dict[str, Array], list[str]]:
 
 
 def gradients(network: nn.Layer) -> dict[str, Array | None]:
-    """Return every parameter's gradient, None where there is none."""
+    """Return every parameter's gradient by each of its names, None where there is none."""
+    parameters = {id(parameter) for parameter in network.parameters()}
     return {
-        name: None if parameter.grad is None else parameter.grad.numpy()
-        for name, parameter in network.named_parameters()
+        name: None if entry.grad is None else entry.grad.numpy()
+        for name, entry in network.state_dict().items()
+        if id(entry) in parameters
     }
+
+
+def parameters_of(optimizer: Any) -> list[Any]:
+    """Return everything that an optimizer was given to step, in groups or not."""
+    groups = optimizer._param_groups
+    if groups and isinstance(groups[0], dict):
+        return [parameter for group in groups for parameter in group["params"]]
+    return list(optimizer._parameter_list)
+
+
+def _kept(optimizer: Any, slot: str) -> bool:
+    """Whether a slot is compared: RMSProp always has two that it may not use, and one with the rate in it."""
+    if type(optimizer).__name__ != "RMSProp":
+        return True
+    return slot == "mean_square" or (slot == "mean_grad" and bool(optimizer._centered))
 
 
 def optimizer_state(optimizers: Mapping[str, Any], network: nn.Layer) -> dict[str, Array]:
@@ -134,12 +165,14 @@ def optimizer_state(optimizers: Mapping[str, Any], network: nn.Layer) -> dict[st
     arrays: dict[str, Array] = {}
     for optimizer in optimizers.values():
         entries = optimizer.state_dict()
-        owners = _owners(entries, [parameter.name for parameter in optimizer._parameter_list])
+        owners = _owners(entries, [parameter.name for parameter in parameters_of(optimizer)])
         for name, parameter in network.named_parameters():
             prefix = f"{parameter.name}_"
             for key in [key for key in entries if owners.get(key) == parameter.name]:
                 slot = key.removeprefix(prefix).removesuffix("_0")
                 value = entries[key].numpy()
+                if not _kept(optimizer, slot):
+                    continue
                 if slot not in _POWERS:
                     arrays[f"{name}/{_SLOTS.get(slot, slot)}"] = value
                 elif (steps := _steps(value.item(), float(getattr(optimizer, _POWERS[slot])))) is not None:
@@ -159,7 +192,7 @@ def set_state(
             entry.set_value(given[name])
         for optimizer in optimizers.values():
             entries = optimizer.state_dict()
-            owners = _owners(entries, [parameter.name for parameter in optimizer._parameter_list])
+            owners = _owners(entries, [parameter.name for parameter in parameters_of(optimizer)])
             for name, parameter in layer.named_parameters():
                 for key in [key for key in entries if owners.get(key) == parameter.name]:
                     slot = key.removeprefix(f"{parameter.name}_").removesuffix("_0")

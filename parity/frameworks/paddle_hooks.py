@@ -15,6 +15,7 @@ from parity.frameworks._arguments import caller, plain
 from parity.frameworks._calls import CallLog
 from parity.frameworks._functions import FUNCTIONS, TENSOR_FUNCTIONS
 from parity.frameworks._patch import Undo, note, note_clipping, patch, patch_functions
+from parity.frameworks.paddle import parameters_of
 from parity.pair import Array
 
 __all__ = [
@@ -126,7 +127,7 @@ def _of_every_layer() -> frozenset[str]:
 
 def optimizer_parameters(optimizer: Any) -> list[Any]:
     """Return everything that an optimizer was given to step."""
-    return list(optimizer._parameter_list)
+    return parameters_of(optimizer)
 
 
 def parameter_settings(optimizer: Any) -> list[dict[str, float]]:
@@ -137,7 +138,7 @@ def parameter_settings(optimizer: Any) -> list[dict[str, float]]:
     common = optimizer_settings(optimizer)
     decays = getattr(optimizer, "_apply_decay_param_fun", None)
     found = []
-    for parameter in optimizer._parameter_list:
+    for parameter in parameters_of(optimizer):
         decay = common.get("weight_decay", 0.0)
         own = getattr(parameter, "regularizer", None)
         if own is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = [
     "load",
     "optimizer_state",
     "prepare",
+    "same_randomness",
     "scalar",
     "set_state",
     "share_hyperparameters",
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 _BATCH_SEED = 12345
+_RMSPROP_SLOTS = ("square_avg", "grad_avg")
+"""What Paddle's RMSProp keeps as well. Its momentum carries the rate, and it counts no steps."""
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -38,6 +42,16 @@ def prepare(dtype: str, threads: int) -> None:
     """Make ``dtype`` the default of every layer and tensor built from here on."""
     torch.set_num_threads(threads)
     torch.set_default_dtype(getattr(torch, dtype))
+
+
+@contextmanager
+def same_randomness() -> Iterator[None]:
+    """Leave the framework's generator as it was before the block."""
+    before = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 def environment() -> dict[str, Any]:
@@ -93,10 +107,10 @@ def state(network: nn.Module) -> tuple[dict[str, Array], list[str]]:
 
 
 def gradients(network: nn.Module) -> dict[str, Array | None]:
-    """Return every parameter's gradient (a view), None where there is none."""
+    """Return every parameter's gradient (a view) by each of its names, None where there is none."""
     return {
         name: None if parameter.grad is None else parameter.grad.detach().cpu().numpy()
-        for name, parameter in network.named_parameters()
+        for name, parameter in network.named_parameters(remove_duplicate=False)
     }
 
 
@@ -112,6 +126,7 @@ def optimizer_state(optimizers: Mapping[str, torch.optim.Optimizer], network: nn
         for name, parameter in network.named_parameters()
         for optimizer in optimizers.values()
         for slot, value in optimizer.state.get(parameter, {}).items()
+        if not isinstance(optimizer, torch.optim.RMSprop) or slot in _RMSPROP_SLOTS
     }
 
 

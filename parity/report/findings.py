@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from parity.finding import Finding
-from parity.judge import Row
+from parity.judge import INNER, Row
 from parity.result import Result
 
 __all__ = ["headroom", "print_findings", "print_verdict"]
@@ -53,12 +53,20 @@ def _relative(line: str) -> str:
         return line
 
 
+def _remedy(dtype: str) -> str:
+    return "--oracle" if dtype == "float32" else "fewer --iters, or --lockstep"
+
+
 def headroom(rows: Sequence[Row], dtype: str) -> Row | None:
     """Return the row of a run whose error is the largest part of what rounding may do."""
     judged = [
         row
         for row in rows
-        if row.dtype == dtype and row.metrics is not None and 0.0 < row.limit < math.inf and row.error > 0.0
+        if row.dtype == dtype
+        and row.quantity not in INNER
+        and row.metrics is not None
+        and 0.0 < row.limit < math.inf
+        and row.error > 0.0
     ]
     return max(judged, key=lambda row: row.error / row.limit, default=None)
 
@@ -93,7 +101,7 @@ def _sentence(result: Result, dtype: str) -> str:
         case "inconclusive":
             return (
                 f"rounding in {dtype} is as large as a mistake could be here; "
-                "nothing was found, and nothing is shown (see --oracle)"
+                f"nothing was found, and nothing is shown; try {_remedy(dtype)}"
             )
         case _:
             if defects:

@@ -50,6 +50,11 @@ def print_log_judgement(console: Console, found: LogJudgement, names: tuple[str,
     ):
         for name, effect in names_of.items():
             console.print(f"  {escape(name)}: {says} ({effect:.2g} of the bound)")
+    if any(entry.status == "other run" for entry in found.entries):
+        console.print(
+            "  the reference is not the run that the floor was measured on (other weights, data or options): "
+            "measure its own, dgtool noise-floor --weights FILE"
+        )
     if not found.evidence:
         console.print("  the log shifted by one iteration would pass as well: it is no evidence")
     style = {"rounding": "bold green", "inconclusive": "bold yellow", "defect": "bold red"}[found.verdict]

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from parity.diagnosis import hidden
 from parity.judge import LIMITS, SCALES, Row
 from parity.report.findings import print_findings, print_verdict
 from parity.report.tables import apart, number, show, table
@@ -232,6 +233,12 @@ def print_pairs(console: Console, rows: Sequence[Row], names: tuple[str, str]) -
     elif bad:
         console.print(
             f"[bold red]MISMATCH[/]: {len(bad)} of {len(rows)} differ; first: {escape(bad[0].label)}"
+        )
+    elif hidden(rows):
+        unjudged = sum(row.status in ("unjudged", "inconclusive") for row in rows)
+        console.print(
+            f"[bold yellow]INCONCLUSIVE[/]: {len(rows) - unjudged} agree; in {unjudged} more "
+            f"rounding may be as large as a mistake (float64 traces tell)"
         )
     else:
         console.print(f"[bold green]PASS[/]: all {len(rows)} agree")
