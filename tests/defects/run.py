@@ -9,9 +9,11 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,43 +88,59 @@ def judge_several(id: str, defects: tuple[str, ...], result: Any) -> Outcome:
     return outcome
 
 
-def outcomes(patterns: list[str], padiff: Path | None) -> Iterator[Outcome]:
-    """Run every case that one of the patterns fits."""
-    wanted = [(each.id, each.net, each.given, each.iters, 1) for each in (*CATALOGUE, *TRIPLES)]
-    wanted += [
-        (each.id, each.net, dict(each.options), each.iters, each.threads) for each in (*CLEAN, *REWRITES)
+@dataclass(frozen=True)
+class Case:
+    """One run of the catalogue."""
+
+    id: str
+    net: str
+    given: Mapping[str, Any]
+    iters: int
+    threads: int
+    kind: str
+    defects: tuple[str, ...] = ()
+    """Of several at once."""
+
+
+def cases(patterns: Sequence[str]) -> Iterator[Case]:
+    """Yield every case that one of the patterns fits."""
+    made = [Case(each.id, each.net, each.given, each.iters, 1, each.kind) for each in CATALOGUE]
+    made += [Case(each.id, each.net, each.given, each.iters, 1, "several", each.defects) for each in TRIPLES]
+    made += [
+        Case(each.id, each.net, dict(each.options), each.iters, each.threads, "clean")
+        for each in (*CLEAN, *REWRITES)
     ]
-    several = {each.id: each.defects for each in TRIPLES}
-    for case in wanted:
-        id, net, given, *_ = case
-        if not fits(id, tuple(patterns)):
-            continue
-        start = time.perf_counter()
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            try:
-                result = run_case(*case, folder)
-            except CouldNotRunError as error:
-                # A port that cannot run is seen to be wrong, but nothing is located.
-                yield Outcome(id, "stopped", "stopped", id in BY_ID, False, False, first=str(error)[:60])
-                continue
-            if id in BY_ID:
-                outcome = judge_defect(id, result)
-            elif id in several:
-                outcome = judge_several(id, several[id], result)
-            else:
-                outcome = Outcome(
-                    id, "clean", result.verdict, result.verdict in ("match", "rounding", "framework")
-                )
-                outcome.first = "; ".join(f"{each.where}: {each.cause}" for each in result.findings[:2])
-            if (folder / "run" / "bp_align_diff.log").exists():
-                outcome.reprod_log = reprod_log_passes(folder / "run")
-            outcome.seconds = time.perf_counter() - start
-            if padiff is not None:
-                pair = PAIRS[net]
-                networks = example_inputs(net, pair.options(given))
-                outcome.padiff = padiff_verdicts(padiff, padiff_case(pair, given, networks))
-        yield outcome
+    return (each for each in made if fits(each.id, tuple(patterns)))
+
+
+def outcome_of(case: Case, padiff: Path | None) -> Outcome:
+    """Run a case and hold what is said of it against what is true."""
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            result = run_case(case.id, case.net, dict(case.given), case.iters, case.threads, folder)
+        except CouldNotRunError as error:
+            # A port that cannot run is seen to be wrong, but nothing is located.
+            return Outcome(
+                case.id, "stopped", "stopped", case.kind != "clean", False, False, first=str(error)[:60]
+            )
+        if case.kind == "several":
+            outcome = judge_several(case.id, case.defects, result)
+        elif case.kind == "clean":
+            right = result.verdict in ("match", "rounding", "framework")
+            outcome = Outcome(case.id, "clean", result.verdict, right)
+            outcome.first = "; ".join(f"{each.where}: {each.cause}" for each in result.findings[:2])
+        else:
+            outcome = judge_defect(case.id, result)
+        if (folder / "run" / "bp_align_diff.log").exists():
+            outcome.reprod_log = reprod_log_passes(folder / "run")
+        outcome.seconds = time.perf_counter() - start
+        if padiff is not None:
+            pair = PAIRS[case.net]
+            networks = example_inputs(case.net, pair.options(case.given))
+            outcome.padiff = padiff_verdicts(padiff, padiff_case(pair, case.given, networks))
+    return outcome
 
 
 def _mark(value: bool | None) -> str:
@@ -185,6 +203,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("patterns", nargs="*", default=["*"], help="ids of cases, with * and ?")
     parser.add_argument("--padiff", type=Path, help="a Python that has PaDiff installed")
+    parser.add_argument("--jobs", type=int, default=2, help="how many cases at once")
     parser.add_argument("--json", type=Path, help="also write the table here")
     given = parser.parse_args()
     print(
@@ -192,9 +211,10 @@ def main() -> None:
         f"{'reprod':8} {'PaDiff':8} {'PaDiff*':8} {'time':>6}  named first"
     )
     found = []
-    for outcome in outcomes(given.patterns, given.padiff):
-        found.append(outcome)
-        print(_line(outcome), flush=True)
+    with ThreadPoolExecutor(given.jobs) as pool:  # what takes time are the processes that each one starts
+        for outcome in pool.map(partial(outcome_of, padiff=given.padiff), cases(given.patterns)):
+            found.append(outcome)
+            print(_line(outcome), flush=True)
     if given.json:
         given.json.write_text(json.dumps([vars(each) for each in found], indent=1) + "\n")
     raise SystemExit(0 if print_rates(found) else 1)
