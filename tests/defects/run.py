@@ -7,6 +7,7 @@ reprod_log's default check and PaDiff say of the same port. Rates come last.
 import argparse
 import json
 import math
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -206,6 +207,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="how many cases at once")
     parser.add_argument("--json", type=Path, help="also write the table here")
     given = parser.parse_args()
+    if given.padiff:
+        given.padiff = given.padiff.absolute()  # it is started in folders of its own
+        subprocess.run([given.padiff, "-c", "import padiff"], check=True, capture_output=True)
     print(
         f"{'kind':10} {'case':38} {'verdict':12} {'place':5} {'cause':6} "
         f"{'reprod':8} {'PaDiff':8} {'PaDiff*':8} {'time':>6}  named first"
