@@ -16,10 +16,10 @@ demo: $(READY)
 	$(BIN)/dgtool check-bp --iters 5 --weights weights/discogan.pth
 
 test: $(READY)
-	$(BIN)/pytest -n auto -m "not slow" --cov --cov-report=
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow" --cov --cov-report=
 
 test-slow: $(READY)
-	$(BIN)/pytest -m slow --cov --cov-append --cov-report=
+	$(BIN)/pytest -n auto --dist worksteal -m slow --cov --cov-append --cov-report=
 
 test-all: test test-slow
 	$(BIN)/coverage report --fail-under=95

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from parity import reprod
+from parity.noise import NoiseFloor
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
@@ -39,6 +43,41 @@ def test_a_mismatch_leaves_less_than_200_megabytes(dgtool, tmp_path):
     shown = dgtool("check-bp", "--iters", 2, "--pair", "tests.planted:SLOPE", "--quiet")
     assert shown.exit_code == 1
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 200e6
+
+
+PUBLISHED = {
+    "gen_loss": (4.2e-07, 1.6e-06, 1.6e-06, 2.7e-05, 2.7e-05),
+    "dis_loss": (1.2e-06, 1.7e-05, 1.8e-05, 8.5e-06, 6.7e-06),
+}
+"""The mean differences that the published port's log shows, of a checkpoint that is not public."""
+
+
+def test_the_published_run_is_judged_by_the_measured_floor(dgtool, tmp_path):
+    """Not by 1e-6: on the weights that the floor is of, loss by loss; on other weights, not at all."""
+    shown = dgtool("noise-floor", "--iters", 5, "--replicas", 4, "--out", "floor.json", "--quiet")
+    assert shown.exit_code == 0
+    floor = NoiseFloor.load(tmp_path / "floor.json")
+    differences = {f"{name}_{n}": each for name, all_of in PUBLISHED.items() for n, each in enumerate(all_of)}
+    assert floor.reference.keys() == differences.keys()
+
+    def judged(scale):
+        for path, off in (("a.npy", 0.0), ("b.npy", 1.0)):
+            log = {key: scale * (floor.reference[key] + off * differences[key]) for key in differences}
+            reprod.write(tmp_path / path, {key: np.asarray(value) for key, value in log.items()})
+        return dgtool("compare", "a.npy", "b.npy", "--floor", "floor.json", "--json")
+
+    found = json.loads(judged(1.0).stdout)
+    bounds = {entry["key"]: entry["bound"] for entry in found["entries"]}
+    assert {entry["key"]: entry["status"] for entry in found["entries"]} == {
+        key: "rounding" if differences[key] <= bounds[key] else "defect" for key in differences
+    }
+    # Rounding grows by orders over five iterations; one tolerance cannot serve them all.
+    assert bounds["gen_loss_4"] > 100 * bounds["gen_loss_0"]
+    assert bounds["gen_loss_1"] > differences["gen_loss_1"] > 1e-6
+    assert found["verdict"] == "defect"  # the first loss is off by 28 units in its last place
+
+    other = judged(1.1)
+    assert (other.exit_code, json.loads(other.stdout)["verdict"]) == (4, "inconclusive")
 
 
 def test_the_reference_pipeline_as_it_was_written(tmp_path):
