@@ -1,7 +1,6 @@
 """The check itself, on a small pair and on narrow DiscoGANs: what is right passes, what is wrong is named."""
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from parity.compare_files import compare_files
 from parity.judge import SCALES
 
 BOTH = (Run("float32", 3), Run("float64", 3))
-PASSING = ("activation", "signal")
+PASSING = ("activation", "signal", "evaluation")
 """What passes through the calls of layers, which traces do not keep."""
 
 
@@ -369,18 +368,6 @@ def test_what_differs_is_kept_within_bounds(tmp_path, monkeypatch):
     assert 100_000 < size < 400_000
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{}", '{"schema": "dgtool.check/0"}', '{"schema": "dgtool.trace/9"}', "[]"]
-)
-def test_what_is_no_result_or_trace_is_refused_by_name(content, tmp_path):
-    for name in ("check.json", "trace.json"):
-        (tmp_path / name).write_text(content)
-    with pytest.raises(TraceError, match=r"check\.json"):
-        Result.load(tmp_path)
-    with pytest.raises(TraceError, match=r"trace\.json"):
-        Trace.open(tmp_path)
-
-
 def test_a_trace_cannot_reach_outside_its_folder(tiny, tmp_path):
     _, folder = tiny
     source = folder / "float32" / "port"
@@ -390,9 +377,3 @@ def test_a_trace_cannot_reach_outside_its_folder(tiny, tmp_path):
     key = (content["units"][0]["iteration"], "state", 0, content["units"][0]["network"])
     with pytest.raises(TraceError, match="is not in the trace's folder"):
         Trace.open(tmp_path).arrays(key)
-
-
-def test_the_empty_result_does_not_pass():
-    empty = Result("p", {}, {}, ("float32",), 0)
-    assert not empty.passed
-    assert math.isnan(empty.largest_loss_difference("float32"))

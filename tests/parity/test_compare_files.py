@@ -123,6 +123,20 @@ def test_a_trace_agrees_with_its_twin(traces):
     assert all(row.good for row in compare_files(traces / "reference", traces / "port"))
 
 
+def test_figures_that_json_lacks_are_read_back(traces, tmp_path):
+    """A run with NaN leaves scales and floors as words."""
+
+    def spoil(content):
+        for unit in content["units"]:
+            unit["scales"] = dict.fromkeys(unit["scales"], "nan")
+            unit["floors"] = dict.fromkeys(unit.get("floors", {}), "inf")
+
+    rows = compare_files(edited(traces, tmp_path, spoil), traces / "port")
+    judged = [row for row in rows if row.quantity == "gradient" and row.status != "absent"]
+    assert judged
+    assert not any(row.good for row in judged)
+
+
 def test_what_was_recorded_and_not_kept_is_no_agreement(traces, tmp_path):
     def drop(content):
         for unit in content["units"]:

@@ -29,6 +29,26 @@ def test_a_structural_zero_is_told_from_a_difference():
     assert row([1e-17], [1e-3]).status == "differs"
 
 
+@pytest.mark.parametrize("iteration", [-1, 0])
+def test_a_difference_whose_square_vanishes_is_a_difference(iteration):
+    metrics = measure(np.array([1e-170]), np.array([-1e-170]))
+    assert metrics.difference_norm == 0.0
+    row = judge("float64", iteration, "parameter", "net", "w", metrics, metrics.reference_norm)
+    assert row.status == "differs"
+
+
+def test_a_scale_that_is_not_finite_shows_nothing():
+    metrics = measure(np.array([1.0]), np.array([2.0]))
+    assert judge("float64", 0, "gradient", "net", "w", metrics, np.inf).status == "differs"
+
+
+def test_a_gradient_within_a_large_bound_is_no_zero():
+    """A bound that would hide a mistake makes a row inconclusive, not a structural zero."""
+    metrics = measure(np.array([1e-3]), np.array([-1e-3]))
+    row = judge("float64", 0, "gradient", "net", "w", metrics, 1.0, terms=1, floor=1e-2)
+    assert row.status == "inconclusive"
+
+
 def test_initial_values_must_be_equal():
     assert row([1.0], [1.0 + 1e-15], iteration=-1, quantity="parameter").status == "differs"
 

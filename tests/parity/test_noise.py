@@ -38,6 +38,17 @@ def test_what_it_does_not_is_a_defect():
     assert found.verdict == "defect"
 
 
+def test_another_run_than_the_floors_is_inconclusive():
+    """Its rounding was not measured, whatever it was recorded as."""
+    doubled = {key: np.float32(2.0 * value).reshape(()) for key, value in LOSSES.items()}
+    found = judge_logs(doubled, doubled, floor(decay=1e-3))
+    assert {entry.status for entry in found.entries} == {"other run"}
+    assert found.verdict == "inconclusive"
+    assert (
+        judge_logs(doubled, {**doubled, "loss_1": np.full((), np.nan)}, floor(decay=1e-3)).verdict == "defect"
+    )
+
+
 def test_a_mistake_that_rounding_hides_makes_it_inconclusive():
     found = judge_logs(log(), log(), floor(spread=1e-4, decay=1e-5, slope=0.1))
     assert found.verdict == "inconclusive"
@@ -88,3 +99,8 @@ def test_a_floor_is_read_back_and_nothing_else_is(tmp_path):
     path.write_text(json.dumps({"schema": "other"}))
     with pytest.raises(TraceError, match="no noise floor of this version"):
         NoiseFloor.load(path)
+    for replicas in ([], [{}], [dict.fromkeys(LOSSES, "1")]):
+        floor(decay=1.0).save(path)
+        path.write_text(json.dumps({**json.loads(path.read_text()), "replicas": replicas}))
+        with pytest.raises(TraceError, match="holds no noise floor"):
+            NoiseFloor.load(path)

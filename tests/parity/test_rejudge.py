@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from parity import Metrics, Result
+from parity.finding import Finding
 from parity.judge import judge
 from parity.rejudge import rejudged, smallest_tolerance
 
@@ -38,6 +39,28 @@ def test_the_smallest_tolerance_is_the_largest_error():
     assert needed == 1e-9
     assert rejudged(made, needed).verdict == "rounding"
     assert rejudged(made, needed * 0.999).verdict == "defect"
+
+
+def test_a_setting_that_differs_is_a_defect_under_any_tolerance():
+    by_record = Finding(
+        "defect",
+        "configuration",
+        "net.norm",
+        "momentum",
+        "",
+        "the reference is set to momentum 0.9, the port to 0.1",
+    )
+    by_limit = Finding("defect", "gradients", "net.weight", "", "differs first")
+    made = replace(result(), findings=[by_record, by_limit])
+    assert rejudged(made, 1.0).findings == [by_record]
+    assert rejudged(made, 1.0).verdict == "defect"
+
+
+def test_what_judges_nothing_needs_no_tolerance():
+    made = result()
+    inner = judge("float64", 0, "activation", "", "net.act", replace(FIGURES, difference_norm=1.0), 2.0)
+    made.rows.append(inner)
+    assert smallest_tolerance(made) == 1e-9
 
 
 def test_no_tolerance_lets_nan_pass():

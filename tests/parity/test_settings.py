@@ -14,13 +14,31 @@ POOL = (
     {"kernel_size": 3, "stride": 3, "padding": 1, "ceil_mode": False, "count_include_pad": True},
     {"ksize": [3, 3], "stride": None, "padding": (1, 1), "ceil_mode": False, "exclusive": False},
 )
+CONVOLUTION = (
+    {"kernel_size": [3, 3], "stride": [1, 1], "padding": "same", "dilation": [1, 1]},
+    {"_kernel_size": [3, 3], "_stride": [1, 1], "_padding": 1, "_dilation": [1, 1]},
+)
 
 
 def causes(kind, torch, paddle):
     return [found.cause for found in differences(LAYERS[kind], SIDES, torch, paddle)]
 
 
-@pytest.mark.parametrize(("kind", "sides"), [("batchnorm2d", BATCH_NORM), ("avgpool2d", POOL)])
+@pytest.mark.parametrize(
+    ("kind", "sides"),
+    [
+        ("batchnorm2d", BATCH_NORM),
+        ("avgpool2d", POOL),
+        ("softmax", ({"dim": 1, "rank": 2}, {"axis": -1, "rank": 2})),
+        ("softmax", ({"dim": 1}, {"_axis": -1})),  # of a layer, whose input's rank is not known
+        ("mean", ({"dim": [2, 3], "rank": 4}, {"axis": [-1, -2], "rank": 4})),
+        ("mean", ({"dim": None, "rank": 2}, {"axis": [0, 1], "rank": 2})),
+        *(
+            ("conv2d", (CONVOLUTION[0], {**CONVOLUTION[1], "_padding": padding}))
+            for padding in (1, [1, 1], [1, 1, 1, 1], [[0, 0], [0, 0], [1, 1], [1, 1]], "SAME")
+        ),
+    ],
+)
 def test_the_same_meaning_in_other_words_is_no_difference(kind, sides):
     assert causes(kind, *sides) == []
 
@@ -38,12 +56,23 @@ def test_a_float32_of_the_same_number_is_no_difference():
         ("avgpool2d", POOL[0], {**POOL[1], "exclusive": True}, "exclusive"),
         ("avgpool2d", POOL[0], {**POOL[1], "stride": 2}, "stride"),
         ("gelu", {"approximate": "none"}, {"_approximate": True}, "approximate"),
-        ("softmax", {"dim": -1}, {"_axis": 1}, "axis"),
+        ("softmax", {"dim": -1, "rank": 3}, {"axis": 1, "rank": 3}, "axis"),
+        ("mean", {"dim": [2, 3], "rank": 4}, {"axis": 1, "rank": 4}, "axis"),
+        ("conv2d", CONVOLUTION[0], {**CONVOLUTION[1], "_padding": [1, 1, 1, 0]}, "padding"),
+        ("conv2d", CONVOLUTION[0], {**CONVOLUTION[1], "_padding": "VALID"}, "padding"),
         ("interpolate", {"align_corners": None}, {"align_corners": True}, "align_corners"),
     ],
 )
 def test_another_meaning_is(kind, torch, paddle, cause):
     assert causes(kind, torch, paddle) == [cause]
+
+
+def test_a_rule_against_sizes_is_a_difference_that_may_come_to_nothing():
+    strided = [{**side, name: [2, 2]} for side, name in zip(CONVOLUTION, ("stride", "_stride"), strict=True)]
+    (found,) = differences(
+        LAYERS["conv2d"], SIDES, {**strided[0], "padding": 1}, {**strided[1], "_padding": "SAME"}
+    )
+    assert (found.cause, found.certain) == ("padding", False)
 
 
 def test_optimizers_of_one_family_are_compared_setting_by_setting():
