@@ -148,8 +148,7 @@ def test_check_bp_without_float64_says_what_it_cannot_tell(dgtool):
 def test_json_is_one_document_and_quiet_is_silent(dgtool, tmp_path):
     content = json.loads(dgtool("check-bp", *SMALL, "--no-oracle", "--json").stdout)
     assert content["result"] == content["verdict"] == "inconclusive"
-    assert content["verdict"] == "inconclusive"
-    assert {row["quantity"] for row in content["rows"]} == set(SCALES)
+    assert {row["quantity"] for row in content["rows"]} == set(SCALES) - {"evaluation"}  # nothing trains
     assert content == Result.load(tmp_path / "dgtool-run").to_json()
     gradients = json.loads(dgtool("grad-diff", "dgtool-run", "--top", 2, "--sort", "cos", "--json").stdout)
     assert [
