@@ -8,12 +8,25 @@ import itertools
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from DG_pair import DISCOGAN
 from parity import Run, check
 from parity.report.findings import headroom
 from tests.defects.peers import reprod_log_passes
+
+
+def judged(options: dict[str, Any], iters: int, threads: int, seed: int) -> tuple[str, float, bool]:
+    """Check one pair: its verdict, the largest part of its bound, and whether reprod_log passes the log."""
+    runs = [Run("float32", iters), Run("float64", iters)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "run"
+        result = check(DISCOGAN, DISCOGAN.options({**options, "seed": seed}), runs, folder, threads=threads)
+        worst = headroom(result.rows, "float64")
+        return result.verdict, worst.error / worst.limit if worst else 0.0, reprod_log_passes(folder)
 
 
 def main() -> None:
@@ -23,21 +36,21 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", default=["eval", "train"])
     parser.add_argument("--iters", type=int, nargs="+", default=[5, 30])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--jobs", type=int, default=2, help="how many checks at once")
     given = parser.parse_args()
     print("mode  iterations threads  verdicts           largest part of its bound  reprod_log fails    time")
     wrong = failed = total = 0
     for mode, iters, threads in itertools.product(given.modes, given.iters, given.threads):
         verdicts: Counter[str] = Counter()
         largest, failures, start = 0.0, 0, time.perf_counter()
-        for seed in range(given.seeds):
-            options = DISCOGAN.options({"mode": mode, "width": given.width, "seed": seed})
-            runs = [Run("float32", iters), Run("float64", iters)]
-            with tempfile.TemporaryDirectory() as name:
-                result = check(DISCOGAN, options, runs, Path(name) / "run", threads=threads)
-                failures += not reprod_log_passes(Path(name) / "run")
-            verdicts[result.verdict] += 1
-            worst = headroom(result.rows, "float64")
-            largest = max(largest, worst.error / worst.limit if worst else 0.0)
+        options = {"mode": mode, "width": given.width}
+        with ThreadPoolExecutor(given.jobs) as pool:  # what takes time are the processes that each one starts
+            for verdict, part, passes in pool.map(
+                partial(judged, options, iters, threads), range(given.seeds)
+            ):
+                verdicts[verdict] += 1
+                largest = max(largest, part)
+                failures += not passes
         wrong += given.seeds - verdicts["rounding"]
         failed, total = failed + failures, total + given.seeds
         said = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
