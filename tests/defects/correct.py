@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", default=["eval", "train"])
     parser.add_argument("--iters", type=int, nargs="+", default=[5, 30])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--jobs", type=int, default=2, help="how many checks at once")
+    parser.add_argument("--jobs", type=int, default=2, help="how many checks at once, of one thread a side")
     given = parser.parse_args()
     print("mode  iterations threads  verdicts           largest part of its bound  reprod_log fails    time")
     wrong = failed = total = 0
@@ -44,7 +44,7 @@ def main() -> None:
         verdicts: Counter[str] = Counter()
         largest, failures, start = 0.0, 0, time.perf_counter()
         options = {"mode": mode, "width": given.width}
-        with ThreadPoolExecutor(given.jobs) as pool:  # what takes time are the processes that each one starts
+        with ThreadPoolExecutor(max(1, given.jobs // threads)) as pool:  # each starts processes
             for verdict, part, passes in pool.map(
                 partial(judged, options, iters, threads), range(given.seeds)
             ):
