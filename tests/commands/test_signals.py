@@ -1,6 +1,5 @@
 """Interruption: both workers end, and nothing half written stays."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.untraced import untraced
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = [sys.executable, "-m", "dgtool", "check-bp", "--width", "4", "--iters", "2000", "--out", "run"]
@@ -24,7 +25,7 @@ def heed_interrupts():
 
 
 def start(folder):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**untraced(), "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(
         COMMAND, cwd=folder, env=environment, text=True, preexec_fn=heed_interrupts, **pipes

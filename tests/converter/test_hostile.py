@@ -18,6 +18,7 @@ from converter import FormatError, UsageError, open_checkpoint
 from converter.formats import paddle, safetensors, torch
 from tests.hostile.corpus import CORPUS, plant
 from tests.hostile.parts import legacy, written
+from tests.untraced import untraced
 
 ROOT = Path(__file__).parents[2]
 MOST_SECONDS, MOST_KIB = 5, 500 << 10
@@ -54,10 +55,8 @@ def test_the_whole_corpus_costs_little_time_and_memory(tmp_path):
     for name in CORPUS:
         plant(name, tmp_path)
     command = [sys.executable, "-m", "tests.hostile.open_all", str(tmp_path)]
-    # A reader whose every line is traced costs several times as much.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     finished = subprocess.run(
-        command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=600
+        command, cwd=ROOT, env=untraced(), capture_output=True, text=True, check=False, timeout=600
     )
     assert finished.returncode == 0, finished.stderr
     report = json.loads(finished.stdout)
