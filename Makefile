@@ -19,7 +19,7 @@ test: $(READY)
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow" --cov --cov-report=
 
 test-slow: $(READY)
-	$(BIN)/pytest -n auto --dist worksteal -m slow --cov --cov-append --cov-report=
+	$(BIN)/pytest -n auto --dist worksteal -m slow
 
 test-all: test test-slow
 	$(BIN)/coverage report --fail-under=95

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -168,8 +169,7 @@ PLANTED = {
 """What differs first (quantity, name, iteration), and the first finding (stage, where, cause)."""
 
 
-@pytest.mark.parametrize("mode", ["eval", "train"])
-@pytest.mark.parametrize("mistake", PLANTED)
+@pytest.mark.parametrize(("mistake", "mode"), zip(PLANTED, cycle(["eval", "train"]), strict=False))
 def test_a_planted_mistake_is_a_mismatch_that_names_what_differs_first(mistake, mode, tmp_path):
     result = run(f"tests.planted:{mistake}", tmp_path / "run", mode=mode, width=4)
     first = result.mismatches[0]
