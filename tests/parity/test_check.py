@@ -169,7 +169,7 @@ PLANTED = {
 """What differs first (quantity, name, iteration), and the first finding (stage, where, cause)."""
 
 
-@pytest.mark.parametrize(("mistake", "mode"), zip(PLANTED, cycle(["eval", "train"]), strict=False))
+@pytest.mark.parametrize(("mistake", "mode"), [*zip(PLANTED, cycle(["eval", "train"]), strict=False)])
 def test_a_planted_mistake_is_a_mismatch_that_names_what_differs_first(mistake, mode, tmp_path):
     result = run(f"tests.planted:{mistake}", tmp_path / "run", mode=mode, width=4)
     first = result.mismatches[0]
