@@ -124,7 +124,8 @@ class Result:
             return cls(**content)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
-                f"{folder}: holds no readable {RESULT_FILE} ({type(error).__name__}: {error})"
+                f"{folder}: holds no readable {RESULT_FILE} ({type(error).__name__}: {error}); "
+                f"give the folder that dgtool check-bp wrote (--out)"
             ) from error
 
 
