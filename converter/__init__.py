@@ -1,18 +1,22 @@
 """Weights between Torch and Paddle: formats -> plan -> execute -> verify. Imports neither."""
 
-from converter.checkpoint import Checkpoint, TensorInfo
-from converter.errors import ConverterError, FormatError, PlanError, Problem, UsageError, VerifyError
-from converter.execute import write
-from converter.formats import open_checkpoint
-from converter.knowledge import Assumption, Knowledge, LayerSpec, ModelError, describe
-from converter.load import load_into
-from converter.operations import describe as describe_operations
-from converter.pipeline import Conversion, Source, check_target, convert, framework_of, open_source, plan
-from converter.planner import Request, make_plan
-from converter.rule_file import RuleFile
-from converter.selection import select
-from converter.steps import Plan, Step, converted
-from converter.verify import verify
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from converter.checkpoint import Checkpoint, TensorInfo
+    from converter.errors import ConverterError, FormatError, PlanError, Problem, UsageError, VerifyError
+    from converter.execute import write
+    from converter.formats import open_checkpoint
+    from converter.knowledge import Assumption, Knowledge, LayerSpec, ModelError, describe
+    from converter.load import load_into
+    from converter.operations import describe_operations
+    from converter.pipeline import Conversion, Source, check_target, convert, framework_of, open_source, plan
+    from converter.planner import Request, make_plan
+    from converter.rule_file import RuleFile
+    from converter.selection import select
+    from converter.steps import Plan, Step, converted
+    from converter.verification import verify
 
 __all__ = [
     "Assumption",
@@ -48,3 +52,27 @@ __all__ = [
     "verify",
     "write",
 ]
+
+_HOMES = {
+    "converter.checkpoint": "Checkpoint TensorInfo",
+    "converter.errors": "ConverterError FormatError PlanError Problem UsageError VerifyError",
+    "converter.execute": "write",
+    "converter.formats": "open_checkpoint",
+    "converter.knowledge": "Assumption Knowledge LayerSpec ModelError describe",
+    "converter.load": "load_into",
+    "converter.operations": "describe_operations",
+    "converter.pipeline": "Conversion Source check_target convert framework_of open_source plan",
+    "converter.planner": "Request make_plan",
+    "converter.rule_file": "RuleFile",
+    "converter.selection": "select",
+    "converter.steps": "Plan Step converted",
+    "converter.verification": "verify",
+}
+"""Which module has which names. Workers, whose environment may lack what others need, load the rest only."""
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names.split():
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'converter' has no attribute '{name}'")

@@ -29,7 +29,7 @@ from converter.formats._atomic import atomic_path
 from converter.formats._layout import Format, Layout
 from converter.steps import Plan, Step
 from converter.units import Task, Unit, run_unit
-from converter.verify import problems
+from converter.verification import problems
 
 __all__ = [
     "MAX_SHARD_BYTES",

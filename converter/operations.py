@@ -30,7 +30,7 @@ __all__ = [
     "Shape",
     "Split",
     "apply",
-    "describe",
+    "describe_operations",
     "invert",
     "result_shapes",
     "same_bits",
@@ -266,6 +266,6 @@ def result_shapes(operations: Operations, shapes: Sequence[Shape]) -> list[Shape
     return result
 
 
-def describe(operations: Operations) -> str:
+def describe_operations(operations: Operations) -> str:
     """Spell operations as plans and rule files do."""
     return ", ".join(map(str, operations)) or "keep"

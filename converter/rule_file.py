@@ -7,20 +7,15 @@ that they have in Torch (a template); ``[types]`` to classes that neither framew
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from converter import _toml
 from converter.errors import UsageError
 from converter.knowledge import layer_type
 from converter.language import Name, Rule, parse_rule
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["NO_RULES", "RuleFile"]
 
@@ -39,8 +34,8 @@ class RuleFile:
     def load(cls, path: Path) -> RuleFile:
         """Read a file. Raises `UsageError`, naming the file, for anything that it cannot mean."""
         try:
-            return cls.parse(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError, UsageError) as error:
+            return cls.parse(_toml.loads(path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, _toml.TOMLDecodeError, RecursionError, UsageError) as error:
             raise UsageError(f"{path}: {error}") from error
 
     @classmethod

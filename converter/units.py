@@ -14,7 +14,7 @@ from converter._copy import CastStatistics
 from converter.checkpoint import Array, Extent, TensorInfo, view
 from converter.operations import Concatenate, Operation, RepeatDiffersError, apply
 from converter.steps import Step
-from converter.verify import trailing_casts
+from converter.verification import trailing_casts
 
 __all__ = ["Task", "Unit", "UnitResult", "run_unit"]
 

@@ -169,7 +169,7 @@ def prepare(
     from converter import Assumption, Knowledge, UsageError, open_source
     from converter.words import FLOATS
 
-    options = given_options(extra_layers=extra_layers)
+    options = given_options(None, extra_layers=extra_layers)
     knowledge = None
     if pair is not None:
         from parity import load_pair

@@ -5,6 +5,7 @@ An option that is not given stays None and leaves the default to the pair.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,6 +34,7 @@ __all__ = [
     "SeedAOption",
     "SeedBOption",
     "SeedOption",
+    "SetOption",
     "ThreadsOption",
     "UpdateIntervalOption",
     "WeightsOption",
@@ -92,7 +94,22 @@ class Framework(str, Enum):
 _MODEL = "The pair's own options"
 _OUTPUT = "Output"
 
-PairOption = Annotated[str, typer.Option("--pair", help="The pair: a registered name, or module:attribute.")]
+PairOption = Annotated[
+    str,
+    typer.Option(
+        "--pair",
+        help="The pair: a folder with a pair.toml, a registered name, or MODULE:NAME or FILE.py:NAME.",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Set an option of the pair, as in --set batch=8; may be repeated.",
+        rich_help_panel="The pair's own options",
+    ),
+]
 WeightsOption = Annotated[
     Path | None,
     typer.Option(
@@ -185,10 +202,28 @@ ExtraLayersOption = Annotated[
 ]
 
 
-def given_options(**values: Any) -> dict[str, Any]:
-    """Keep the options that were given, enums as their values."""
-    return {
+def given_options(settings: Sequence[str] | None, **values: Any) -> dict[str, Any]:
+    """Keep the options that were given, enums as their values, and those of ``--set``.
+
+    Raises `UsageError` for a setting that is not NAME=VALUE.
+    """
+    given = {
         name: value.value if isinstance(value, Enum) else value
         for name, value in values.items()
         if value is not None
     }
+    return {**given, **dict(map(_setting, settings or ()))}
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Read ``NAME=VALUE``; the value is written as in TOML, and is a text if it is nothing else."""
+    from converter import _toml
+    from parity import UsageError
+
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UsageError(f"cannot read the option '{text}': write NAME=VALUE, as in batch=8")
+    try:
+        return name.strip(), _toml.loads(f"value = {value}")["value"]
+    except _toml.TOMLDecodeError:
+        return name.strip(), value.strip()

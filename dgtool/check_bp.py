@@ -28,6 +28,7 @@ class Record(str, Enum):
 def check_bp(
     iters: Annotated[int, typer.Option("--iters", min=1, help="Iterations of the loop.")] = 5,
     pair: options.PairOption = "discogan",
+    settings: options.SetOption = None,
     weights: options.WeightsOption = None,
     dtype: options.DTypeOption = DType.float32,
     oracle: options.OracleOption = True,
@@ -98,6 +99,7 @@ def check_bp(
             lockstep=lockstep,
             threads=threads,
             given=given_options(
+                settings,
                 mode=mode,
                 clear_grad=clear_grad,
                 arch=arch,

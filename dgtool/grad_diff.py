@@ -45,6 +45,7 @@ def grad_diff(
         typer.Option("--sort", help="Worst first by relative L2, largest absolute difference or cosine."),
     ] = Sort.rel,
     pair: options.PairOption = "discogan",
+    settings: options.SetOption = None,
     weights: options.WeightsOption = None,
     dtype: options.DTypeOption = DType.float32,
     oracle: options.OracleOption = True,
@@ -81,6 +82,7 @@ def grad_diff(
         from parity.report import print_gradients
 
         loop = given_options(
+            settings,
             mode=mode,
             clear_grad=clear_grad,
             arch=arch,

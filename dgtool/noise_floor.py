@@ -21,6 +21,7 @@ def noise_floor(
     iters: Annotated[int, typer.Option("--iters", min=1, help="Iterations of the loop.")] = 5,
     replicas: Annotated[int, typer.Option("--replicas", min=4, help="How often the reference is rerun.")] = 8,
     pair: options.PairOption = "discogan",
+    settings: options.SetOption = None,
     weights: options.WeightsOption = None,
     mode: options.ModeOption = None,
     clear_grad: options.ClearGradOption = None,
@@ -57,6 +58,7 @@ def noise_floor(
 
         described = load_pair(pair)
         given = given_options(
+            settings,
             mode=mode,
             clear_grad=clear_grad,
             arch=arch,

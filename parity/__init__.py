@@ -3,14 +3,25 @@
 Imports no framework; each side runs in a worker process of its own.
 """
 
-from parity.errors import ComparisonError, CouldNotRunError, ParityError, TraceError, UsageError, WorkerError
-from parity.judge import Row
-from parity.metrics import Metrics, measure
-from parity.pair import Implementation, Observer, Pair, Side, load_pair
-from parity.record import Run
-from parity.result import Loss, Result
-from parity.session import check
-from parity.trace import Trace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parity.errors import (
+        ComparisonError,
+        CouldNotRunError,
+        ParityError,
+        TraceError,
+        UsageError,
+        WorkerError,
+    )
+    from parity.judge import Row
+    from parity.metrics import Metrics, measure
+    from parity.pair import Implementation, Observer, Pair, Side, load_pair
+    from parity.record import Run
+    from parity.result import Loss, Result
+    from parity.session import check
+    from parity.trace import Trace
 
 __all__ = [
     "ComparisonError",
@@ -33,3 +44,22 @@ __all__ = [
     "load_pair",
     "measure",
 ]
+
+_HOMES = {
+    "parity.errors": "ComparisonError CouldNotRunError ParityError TraceError UsageError WorkerError",
+    "parity.judge": "Row",
+    "parity.metrics": "Metrics measure",
+    "parity.pair": "Implementation Observer Pair Side load_pair",
+    "parity.record": "Run",
+    "parity.result": "Loss Result",
+    "parity.session": "check",
+    "parity.trace": "Trace",
+}
+"""Which module has which names. Workers, whose environment may lack what others need, load the rest only."""
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names.split():
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'parity' has no attribute '{name}'")

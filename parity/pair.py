@@ -8,17 +8,21 @@ below is all that the rest of the toolkit sees of them.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy.typing as npt
 
-from converter import LayerSpec
 from parity.errors import UsageError
+
+if TYPE_CHECKING:  # workers have numpy and their framework only
+    from converter import LayerSpec
 
 __all__ = [
     "Array",
@@ -27,6 +31,7 @@ __all__ = [
     "Observer",
     "Pair",
     "Side",
+    "import_target",
     "load_pair",
     "registered_names",
     "resolve",
@@ -63,9 +68,10 @@ class Side(Protocol):
 
 @dataclass(frozen=True)
 class Implementation:
-    """Where one side lives: a framework and ``module:factory``, imported by the worker only.
+    """Where one side lives: a framework and a factory, imported by the worker only.
 
-    ``factory(options)`` takes the mapping that `Pair.options` returned and builds a `Side`.
+    The factory is ``module:attribute`` or ``file.py:attribute`` and takes the mapping that `Pair.options`
+    returned; without an attribute the module has the functions of `parity.functions`.
     """
 
     framework: Framework
@@ -104,35 +110,64 @@ class Pair(Protocol):
 
 
 def resolve(target: str) -> Any:
-    """Import ``module:attribute``, from the current folder if from nowhere else.
+    """Import ``module:attribute`` or ``file.py:attribute``.
 
-    Raises `UsageError` if the target is malformed, the module cannot be imported, or it has no
-    such attribute.
+    Modules are found in the current folder if nowhere else, and beside the file. Raises `UsageError` if
+    the target is malformed, the module cannot be imported, or it has no such attribute.
     """
-    module, colon, attribute = target.partition(":")
+    module, colon, attribute = target.rpartition(":")
     if not (module and colon and attribute):
-        raise UsageError(f"'{target}' is not of the form module:attribute")
-    folder = str(Path.cwd())
-    if folder not in sys.path:  # last, so that nothing there stands in for an installed package
-        sys.path.append(folder)
+        raise UsageError(f"'{target}' is not of the form module:attribute or file.py:attribute")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        return getattr(_import(module), attribute)
     except Exception as error:  # whatever a user's module may raise
         raise UsageError(f"cannot load '{target}': {type(error).__name__}: {error}") from error
 
 
-def load_pair(name: str) -> Pair:
-    """Find a pair by its registered name or as ``module:attribute``.
+def import_target(target: str) -> ModuleType:
+    """Import a module by its name, or a ``.py`` file by its path. Raises `UsageError` if it cannot be."""
+    try:
+        return _import(target)
+    except Exception as error:  # whatever a user's module may raise
+        raise UsageError(f"cannot load '{target}': {type(error).__name__}: {error}") from error
 
-    Packages register pairs under the entry-point group ``dgtool.pairs``. Raises `UsageError` when
-    there is no such pair; the message lists the registered ones.
+
+def _import(target: str) -> ModuleType:
+    file = Path(target).resolve() if target.endswith(".py") else None
+    for folder in (Path.cwd(), file.parent if file else Path.cwd()):
+        if str(folder) not in sys.path:  # last, so that nothing there stands in for an installed package
+            sys.path.append(str(folder))
+    if file is None:
+        return importlib.import_module(target)
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_pair(name: str) -> Pair:
+    """Find a pair by its registered name, as ``module:attribute`` or ``file.py:attribute``, or in a folder.
+
+    A folder holds a ``pair.toml`` (`parity.pair_file`); the file itself may be named too. Packages
+    register pairs under the entry-point group ``dgtool.pairs``. Raises `UsageError` when there is no
+    such pair; the message lists the registered ones.
     """
+    if name.endswith(".toml") or Path(name).is_dir():
+        from parity.pair_file import PairFile
+
+        return PairFile.load(Path(name))
     if ":" in name:
         return _checked(name, resolve(name))
     registered = registered_names()
     if name not in registered:
         known = ", ".join(registered) or "none"
-        raise UsageError(f"no pair named '{name}' (registered: {known}); give a name or module:attribute")
+        raise UsageError(
+            f"no pair named '{name}' (registered: {known}); give a name, a folder with a pair.toml, "
+            "module:attribute or file.py:attribute"
+        )
     (point, *_) = entry_points(group=ENTRY_POINT_GROUP, name=name)
     return _checked(name, point.load())
 

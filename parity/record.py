@@ -26,7 +26,17 @@ from parity import reprod
 from parity.errors import ComparisonError, WorkerError
 from parity.pair import Array, Framework, Implementation
 
-__all__ = ["Event", "Job", "Role", "Run", "Workers", "run_reprod_log", "spool_folder", "watch_alone"]
+__all__ = [
+    "Event",
+    "Job",
+    "Role",
+    "Run",
+    "Workers",
+    "ask_alone",
+    "run_reprod_log",
+    "spool_folder",
+    "watch_alone",
+]
 
 Role = Literal["reference", "port"]
 ROLES: tuple[Role, Role] = ("reference", "port")
@@ -321,6 +331,29 @@ def watch_alone(job: Job, spool: Path, inbox: queue.Queue[tuple[Role, Any]]) -> 
             yield message
         worker.tell("done")
         worker.process.wait()
+    finally:
+        worker.stop()
+
+
+def ask_alone(job: Job, spool: Path, command: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Start one side without a run, have it do one thing, and return its answer.
+
+    Raises `WorkerError` if it crashes, is killed or raises.
+    """
+    inbox: queue.Queue[tuple[Role, Any]] = queue.Queue()
+    worker = _Worker("reference", job, spool, inbox)
+    try:
+        worker.tell(json.dumps(command))
+        while True:
+            _, message = inbox.get()
+            if message is None:
+                raise worker.failure()
+            if message["kind"] == "failed":
+                raise worker.failure(f"failed: {message['message']}")
+            if message["kind"] != "hello":
+                worker.tell("done")
+                worker.process.wait()
+                return dict(message)
     finally:
         worker.stop()
 

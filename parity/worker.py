@@ -25,11 +25,13 @@ from typing import Any, NoReturn, TextIO
 
 import numpy as np
 
+from converter._describe import describe_model
 from parity.errors import ParityError
 from parity.frameworks._calls import CallLog, CallRecord, TensorFile
 from parity.frameworks._describe import describe
 from parity.frameworks._replay import read_place, replay
-from parity.pair import Array, Side, resolve
+from parity.functions import side_factory
+from parity.pair import Array, Side
 from parity.recorder import Recorder, Replica, call_floors, disturbed, same_randomness
 
 __all__ = ["main", "run"]
@@ -133,7 +135,7 @@ class _Session:
             "numpy": np.__version__,
             "platform": platform.platform(),
         }
-        self._framework.prepare(job["runs"][0]["dtype"], job["threads"])
+        self._framework.prepare(job["runs"][0]["dtype"] if job["runs"] else "float32", job["threads"])
         environment = {**self._framework.environment(), "threads": job["threads"], **machine}
         self._channel.send("hello", environment=environment)
 
@@ -141,7 +143,7 @@ class _Session:
         lines: dict[int, str] = {}
         undo = self._hooks.noting_lines(lines)
         try:
-            side: Side = resolve(self._job["factory"])(self._job["options"])
+            side = side_factory(self._job["factory"], self._framework.tensor)(self._job["options"])
         finally:
             for restore in reversed(undo):
                 restore()
@@ -230,12 +232,29 @@ class _Session:
                 self._channel.send("logged")
             elif command["do"] == "evaluate":
                 self._channel.send("evaluated", **self._evaluate(command))
+            elif command["do"] == "introspect":
+                self._introspect(Path(command["out"]))
+                self._channel.send("introspected")
             else:
                 assert self._log is not None
                 self._framework.load(self._log.side.networks, Path(self._job["weights"]))
                 self._channel.send(
                     "replayed", calls=replay(self._log, command["calls"], Path(command["out"]))
                 )
+
+    def _introspect(self, folder: Path) -> None:
+        """Write what a newly made side holds: the description of its networks, and their weights."""
+        job = self._job
+        self._framework.seed(int(job["options"].get("seed", 0)))
+        side = side_factory(job["factory"], self._framework.tensor)(job["options"])
+        arrays = {
+            f"{name}|{key}": array
+            for name, network in side.networks.items()
+            for key, array in self._framework.state(network)[0].items()
+        }
+        np.savez(folder / "weights.npz", **arrays)
+        description = {"networks": list(side.networks), "model": describe_model(dict(side.networks))}
+        (folder / "description.json").write_text(json.dumps(description))
 
     def _evaluate(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """Call networks in evaluation mode, with their initial weights; the reference disturbed as well."""

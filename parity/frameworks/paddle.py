@@ -27,6 +27,7 @@ __all__ = [
     "prepare",
     "same_randomness",
     "scalar",
+    "seed",
     "set_state",
     "share_hyperparameters",
     "state",
@@ -51,6 +52,11 @@ def prepare(dtype: str, threads: int) -> None:
     """Make ``dtype`` the default of every layer and tensor built from here on."""
     paddle.set_device("cpu")
     paddle.set_default_dtype(dtype)
+
+
+def seed(number: int) -> None:
+    """Seed the framework's generator, from which new layers draw their weights."""
+    paddle.seed(number)
 
 
 @contextmanager

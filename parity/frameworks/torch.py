@@ -25,6 +25,7 @@ __all__ = [
     "prepare",
     "same_randomness",
     "scalar",
+    "seed",
     "set_state",
     "share_hyperparameters",
     "state",
@@ -42,6 +43,11 @@ def prepare(dtype: str, threads: int) -> None:
     """Make ``dtype`` the default of every layer and tensor built from here on."""
     torch.set_num_threads(threads)
     torch.set_default_dtype(getattr(torch, dtype))
+
+
+def seed(number: int) -> None:
+    """Seed the framework's generator, from which new layers draw their weights."""
+    torch.manual_seed(number)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from converter.checkpoint import BFLOAT16
 from converter.execute import write
 from converter.formats import format_of
 from converter.operations import Cast, Repeated
-from converter.verify import verify
+from converter.verification import verify
 from tests.converter import plans
 
 F4, F8, F2 = map(np.dtype, ("f4", "f8", "f2"))

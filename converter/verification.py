@@ -34,7 +34,7 @@ from converter.operations import (
     Same,
     Split,
     apply,
-    describe,
+    describe_operations,
     invert,
 )
 from converter.steps import Plan, Step
@@ -135,7 +135,7 @@ def _left_as_it_was(step: Step, info: TensorInfo) -> str:
         return ""
     if difference(view(info), view(source)) is not None:
         return ""
-    return f"; it holds '{source.name}' as it was ({describe(step.operations)} is missing)"
+    return f"; it holds '{source.name}' as it was ({describe_operations(step.operations)} is missing)"
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _compare(step: Step, written: Sequence[TensorInfo]) -> Iterator[str]:
     operations, casts = trailing_casts(step.operations)
     sources = [view(info) for info in step.sources]
     held = [_Held(view(info), (info.name,)) for info in written]
-    how = describe(step.operations)
+    how = describe_operations(step.operations)
     exact = all(operation.exact for operation in casts)
     if any(isinstance(operation, Cast) for operation in operations):
         # What a cast in the middle has made other numbers of is not undone: do it all again.

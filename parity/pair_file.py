@@ -1,0 +1,208 @@
+"""A pair in a folder: a ``pair.toml``, and a file with a few functions for each side (`parity.functions`).
+
+    name = "tagger"
+
+    [reference]
+    framework = "torch"
+    file = "torch_side.py"                              # beside this one; or module = "package.module"
+
+    [port]
+    framework = "paddle"
+    file = "paddle_side.py"
+
+    [batch]                                             # drawn anew in every iteration, equal on both sides
+    tokens = { shape = ["batch", 12], integers = [0, 100] }       # from 0 to 99
+    share = { shape = ["batch"], uniform = [0.0, 1.0] }
+    image = { shape = ["batch", 3, 32, 32] }            # standard normal
+
+    [options]                                           # given to both sides; --set batch=8 changes one
+    batch = 4
+
+What a table cannot say, a function does: ``batch = "data.py:batch"``, which takes the options and the
+iteration and returns arrays by name. Layers and initial weights are asked of the Torch side, which is
+built for it in a process of its own, after its generators took ``options.seed`` (0 if there is none).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from converter import LayerSpec, _toml
+from parity.errors import UsageError
+from parity.introspect import Introspection, introspect
+from parity.pair import Array, Implementation, resolve
+
+__all__ = ["FILE", "PairFile"]
+
+FILE = "pair.toml"
+_SECTIONS = ("name", "reference", "port", "batch", "options")
+_SIDE_ENTRIES = ("framework", "file", "module")
+_SOURCES = ("shape", "integers", "uniform")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One array of a batch: its sizes (numbers, or the options that hold them) and how it is drawn."""
+
+    shape: tuple[int | str, ...]
+    kind: Literal["normal", "integers", "uniform"]
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    @classmethod
+    def parse(cls, name: str, content: Any) -> _Entry:
+        """Read an entry of ``[batch]``. Raises `UsageError`."""
+        where = f"[batch] {name}"
+        if not isinstance(content, dict) or not isinstance(content.get("shape"), list):
+            raise UsageError(f"{where}: is written as {{ shape = [4, 3] }}")
+        if unknown := content.keys() - set(_SOURCES):
+            raise UsageError(
+                f"{where}: unknown {', '.join(sorted(unknown))} (there are {', '.join(_SOURCES)})"
+            )
+        shape = content["shape"]
+        if not all(isinstance(size, str) or (type(size) is int and size >= 0) for size in shape):
+            raise UsageError(f"{where}: a shape holds sizes, and names of options that are sizes")
+        given = [kind for kind in ("integers", "uniform") if kind in content]
+        if not given:
+            return cls(tuple(shape), "normal")
+        if len(given) > 1:
+            raise UsageError(f"{where}: is drawn as integers or uniform, not both")
+        bounds = content[given[0]]
+        numbers = (
+            isinstance(bounds, list) and len(bounds) == 2 and all(type(b) in (int, float) for b in bounds)
+        )
+        if not numbers or not bounds[0] < bounds[1]:
+            raise UsageError(f"{where}: {given[0]} = [low, high] needs two numbers, the lower one first")
+        return cls(tuple(shape), "integers" if given[0] == "integers" else "uniform", tuple(bounds))
+
+    def draw(self, name: str, options: Mapping[str, Any], iteration: int) -> Array:
+        """Draw the array of an iteration, from a stream that other entries do not move."""
+        stream = [int(options.get("seed", 0)) & 0xFFFFFFFF, iteration, zlib.crc32(name.encode())]
+        random = np.random.RandomState(stream)
+        shape = tuple(options[size] if isinstance(size, str) else size for size in self.shape)
+        if self.kind == "integers":
+            return random.randint(int(self.bounds[0]), int(self.bounds[1]), shape)
+        if self.kind == "uniform":
+            return np.asarray(random.uniform(*self.bounds, shape), np.float32)
+        return np.asarray(random.standard_normal(shape), np.float32)
+
+
+@dataclass(frozen=True)
+class PairFile:
+    """The pair that a ``pair.toml`` describes (`parity.pair.Pair`)."""
+
+    path: Path
+    name: str
+    reference: Implementation
+    port: Implementation
+    defaults: Mapping[str, Any]
+    entries: Mapping[str, _Entry]
+    batch_function: str = ""
+    _known: dict[str, Introspection] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def load(cls, path: Path) -> PairFile:
+        """Read a file, or the one in a folder. Raises `UsageError`, naming the file."""
+        path = path / FILE if path.is_dir() else path
+        try:
+            return cls._parse(path.resolve(), _toml.loads(path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, _toml.TOMLDecodeError, RecursionError, UsageError) as error:
+            raise UsageError(f"{path}: {error}") from error
+
+    @classmethod
+    def _parse(cls, path: Path, content: Mapping[str, Any]) -> PairFile:
+        if unknown := [name for name in content if name not in _SECTIONS]:
+            raise UsageError(f"unknown entry '{unknown[0]}' (there are {', '.join(_SECTIONS)})")
+        sides = {
+            role: _implementation(role, content.get(role), path.parent) for role in ("reference", "port")
+        }
+        if "torch" not in (side.framework for side in sides.values()):
+            raise UsageError("one side has to be Torch's, whose layers and weights are converted")
+        options = content.get("options", {})
+        if not isinstance(options, dict):
+            raise UsageError("[options] gives every option its default")
+        batch = content.get("batch", {})
+        function = ""
+        entries: dict[str, _Entry] = {}
+        if isinstance(batch, str):
+            function = _target(batch, path.parent)
+        elif isinstance(batch, dict):
+            entries = {name: _Entry.parse(name, entry) for name, entry in batch.items()}
+        else:
+            raise UsageError("batch is a table of arrays, or 'file.py:function'")
+        for name, entry in entries.items():
+            for size in (size for size in entry.shape if isinstance(size, str)):
+                if type(options.get(size)) is not int:
+                    raise UsageError(f"[batch] {name}: '{size}' is no option that holds a whole number")
+        if not entries and not function:
+            raise UsageError("there is no [batch]: say what both sides are given")
+        name = content.get("name", path.parent.name)
+        return cls(path, str(name), sides["reference"], sides["port"], options, entries, function)
+
+    def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Complete the options. Raises `UsageError` for one that the file lacks, or of another type."""
+        for name, value in given.items():
+            if name not in self.defaults:
+                known = ", ".join(self.defaults) or "none"
+                raise UsageError(f"the pair '{self.name}' has no option '{name}' (there are: {known})")
+            default = self.defaults[name]
+            fits = type(value) is type(default) or (type(default) is float and type(value) is int)
+            if not fits:
+                raise UsageError(
+                    f"the option '{name}' takes values like {default!r}, and {value!r} is of another type"
+                )
+        return {**self.defaults, **given}
+
+    def layers(self, options: Mapping[str, Any]) -> Mapping[str, LayerSpec]:
+        """Return the layers of the Torch side's networks."""
+        return self._introspection(options).layers
+
+    def weights(self, options: Mapping[str, Any]) -> Mapping[str, Mapping[str, Array]]:
+        """Return the weights that the Torch side's networks are made with."""
+        return self._introspection(options).weights
+
+    def batch(self, options: Mapping[str, Any], iteration: int) -> Mapping[str, Array]:
+        """Draw the arrays of one iteration."""
+        if self.batch_function:
+            made: Mapping[str, Array] = resolve(self.batch_function)(dict(options), iteration)
+            return made
+        return {name: entry.draw(name, options, iteration) for name, entry in self.entries.items()}
+
+    def _introspection(self, options: Mapping[str, Any]) -> Introspection:
+        key = repr(sorted(options.items()))
+        if key not in self._known:
+            side = self.reference if self.reference.framework == "torch" else self.port
+            self._known[key] = introspect(side, options)
+        return self._known[key]
+
+
+def _implementation(role: str, content: Any, folder: Path) -> Implementation:
+    if not isinstance(content, dict):
+        raise UsageError(f"there is no [{role}], with its framework and its file")
+    if unknown := content.keys() - set(_SIDE_ENTRIES):
+        raise UsageError(
+            f"[{role}]: unknown {', '.join(sorted(unknown))} (there are {', '.join(_SIDE_ENTRIES)})"
+        )
+    framework = content.get("framework")
+    if framework not in ("torch", "paddle"):
+        raise UsageError(f"[{role}]: framework is 'torch' or 'paddle', not {framework!r}")
+    targets = [content[key] for key in ("file", "module") if key in content]
+    if len(targets) != 1 or not isinstance(targets[0], str):
+        raise UsageError(f"[{role}]: give the file, or the module, that has the side's functions")
+    return Implementation(framework, _target(targets[0], folder))
+
+
+def _target(given: str, folder: Path) -> str:
+    """Make a file's path absolute: whoever imports it works elsewhere. A file has to be there."""
+    file, colon, attribute = given.partition(":")
+    if not file.endswith(".py"):
+        return given
+    found = (folder / file).resolve()
+    if not found.is_file():
+        raise UsageError(f"there is no file {file}")
+    return f"{found}{colon}{attribute}"
