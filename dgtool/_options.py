@@ -29,8 +29,16 @@ __all__ = [
     "ModeOption",
     "OracleOption",
     "PairOption",
+    "PortDeviceOption",
+    "PortEnvOption",
+    "PortPythonOption",
+    "PortThreadsOption",
     "QuietOption",
     "RateOption",
+    "ReferenceDeviceOption",
+    "ReferenceEnvOption",
+    "ReferencePythonOption",
+    "ReferenceThreadsOption",
     "SeedAOption",
     "SeedBOption",
     "SeedOption",
@@ -93,6 +101,7 @@ class Framework(str, Enum):
 
 _MODEL = "The pair's own options"
 _OUTPUT = "Output"
+_PLACE = "Where the sides run"
 
 PairOption = Annotated[
     str,
@@ -135,6 +144,79 @@ QuietOption = Annotated[
     bool,
     typer.Option(
         "--quiet", "-q", help="Print errors only; the exit code tells the result.", rich_help_panel=_OUTPUT
+    ),
+]
+
+ReferencePythonOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reference-python",
+        metavar="COMMAND",
+        help="Interpreter of the reference's environment, which needs its framework and numpy only.",
+        rich_help_panel=_PLACE,
+    ),
+]
+ReferenceDeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reference-device",
+        metavar="DEVICE",
+        help="Device of the reference, as in cuda:0 or gpu:0.  [default: cpu]",
+        rich_help_panel=_PLACE,
+    ),
+]
+ReferenceEnvOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reference-env",
+        metavar="NAME=VALUE",
+        help="Environment variable of the reference; may be repeated.",
+        rich_help_panel=_PLACE,
+    ),
+]
+ReferenceThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--reference-threads",
+        min=1,
+        help="Threads of the reference, if other than --threads.",
+        rich_help_panel=_PLACE,
+    ),
+]
+PortPythonOption = Annotated[
+    str | None,
+    typer.Option(
+        "--port-python",
+        metavar="COMMAND",
+        help="Interpreter of the port's environment, which needs its framework and numpy only.",
+        rich_help_panel=_PLACE,
+    ),
+]
+PortDeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--port-device",
+        metavar="DEVICE",
+        help="Device of the port, as in cuda:0 or gpu:0.  [default: cpu]",
+        rich_help_panel=_PLACE,
+    ),
+]
+PortEnvOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--port-env",
+        metavar="NAME=VALUE",
+        help="Environment variable of the port; may be repeated.",
+        rich_help_panel=_PLACE,
+    ),
+]
+PortThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--port-threads",
+        min=1,
+        help="Threads of the port, if other than --threads.",
+        rich_help_panel=_PLACE,
     ),
 ]
 

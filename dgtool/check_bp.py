@@ -14,6 +14,7 @@ from dgtool._shell import errors_to_exit_codes, output_console, print_json, side
 
 if TYPE_CHECKING:
     from parity import Result
+    from parity.pair import Place
 
 __all__ = ["check_bp", "run_check"]
 
@@ -38,6 +39,14 @@ def check_bp(
         typer.Option("--lockstep", help="Start every iteration of the port from the reference's state."),
     ] = False,
     threads: options.ThreadsOption = 1,
+    reference_python: options.ReferencePythonOption = None,
+    reference_device: options.ReferenceDeviceOption = None,
+    reference_env: options.ReferenceEnvOption = None,
+    reference_threads: options.ReferenceThreadsOption = None,
+    port_python: options.PortPythonOption = None,
+    port_device: options.PortDeviceOption = None,
+    port_env: options.PortEnvOption = None,
+    port_threads: options.PortThreadsOption = None,
     mode: options.ModeOption = None,
     clear_grad: options.ClearGradOption = None,
     arch: options.ArchOption = None,
@@ -87,8 +96,15 @@ def check_bp(
 
     - `dgtool check-bp --mode train --width 8 --iters 3 --lockstep`
 
+    - `dgtool check-bp --pair my-port --set batch=8`
+
+    - `dgtool check-bp --pair my-port --reference-python torch-env/bin/python --port-device gpu:0`
+
     """
     with errors_to_exit_codes():
+        from parity.place import place_of
+
+        reference = place_of(reference_python, reference_device, reference_env or (), reference_threads)
         result = run_check(
             iters=iters,
             pair=pair,
@@ -116,6 +132,7 @@ def check_bp(
             out=out,
             keep=keep or [],
             quiet=quiet or json_output,
+            places=(reference, place_of(port_python, port_device, port_env or (), port_threads)),
         )
         if json_output:
             print_json(result.to_json())
@@ -125,6 +142,8 @@ def check_bp(
             console = output_console(quiet)
             print_result(console, result)
             console.print(f"result, traces and reprod_log files: {out}", style="dim", markup=False)
+            if not (out / "bp_align_diff.log").is_file():
+                console.print("no bp_align_diff.log: reprod_log is not installed beside Paddle", style="dim")
     raise typer.Exit(result.exit_code)
 
 
@@ -142,14 +161,18 @@ def run_check(
     keep: list[str],
     quiet: bool,
     lockstep: bool = False,
+    places: tuple[Place, Place] | None = None,
 ) -> Result:
     """Run a check from the command line's values, with progress on standard error."""
     from parity import Run, UsageError, check, load_pair
+    from parity.place import placed
 
     if lockstep and record != "all":
         raise UsageError("--lockstep hands over parameters and state, which --record losses does not record")
 
     described = load_pair(pair)
+    if places is not None:
+        described = placed(described, *places)
     completed = described.options(given)
     dtypes = ["float32", "float64"] if oracle and dtype is DType.float32 else [dtype.value]
     runs = [

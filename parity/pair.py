@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +30,7 @@ __all__ = [
     "Implementation",
     "Observer",
     "Pair",
+    "Place",
     "Side",
     "import_target",
     "load_pair",
@@ -67,6 +68,20 @@ class Side(Protocol):
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a side runs."""
+
+    python: tuple[str, ...] = ()
+    """The command of an interpreter that has the framework and numpy; this one if empty."""
+    device: str = "cpu"
+    """As Torch or Paddle name it: ``cuda:0`` and ``gpu:0`` are the same."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables, beside those of this process."""
+    threads: int = 0
+    """Other than the run's, if not 0."""
+
+
+@dataclass(frozen=True)
 class Implementation:
     """Where one side lives: a framework and a factory, imported by the worker only.
 
@@ -76,6 +91,7 @@ class Implementation:
 
     framework: Framework
     factory: str
+    place: Place = field(default_factory=Place)
 
 
 class Pair(Protocol):

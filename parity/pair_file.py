@@ -9,6 +9,7 @@
     [port]
     framework = "paddle"
     file = "paddle_side.py"
+    python = "../paddle-env/bin/python"                 # another environment; device, environment, threads
 
     [batch]                                             # drawn anew in every iteration, equal on both sides
     tokens = { shape = ["batch", 12], integers = [0, 100] }       # from 0 to 99
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,13 +37,14 @@ import numpy as np
 from converter import LayerSpec, _toml
 from parity.errors import UsageError
 from parity.introspect import Introspection, introspect
-from parity.pair import Array, Implementation, resolve
+from parity.pair import Array, Implementation, Place, resolve
+from parity.place import place_of
 
 __all__ = ["FILE", "PairFile"]
 
 FILE = "pair.toml"
 _SECTIONS = ("name", "reference", "port", "batch", "options")
-_SIDE_ENTRIES = ("framework", "file", "module")
+_SIDE_ENTRIES = ("framework", "file", "module", "python", "device", "environment", "threads")
 _SOURCES = ("shape", "integers", "uniform")
 
 
@@ -194,7 +196,25 @@ def _implementation(role: str, content: Any, folder: Path) -> Implementation:
     targets = [content[key] for key in ("file", "module") if key in content]
     if len(targets) != 1 or not isinstance(targets[0], str):
         raise UsageError(f"[{role}]: give the file, or the module, that has the side's functions")
-    return Implementation(framework, _target(targets[0], folder))
+    return Implementation(framework, _target(targets[0], folder), _place(role, content, folder))
+
+
+def _place(role: str, content: Mapping[str, Any], folder: Path) -> Place:
+    """Read where a side runs; an interpreter that is a path is looked for from the file's folder."""
+    kinds = {"python": str, "device": str, "environment": dict, "threads": int}
+    for name, kind in kinds.items():
+        if name in content and type(content[name]) is not kind:
+            raise UsageError(f"[{role}]: {name} is written as in the manual, not as {content[name]!r}")
+    variables = content.get("environment", {})
+    place = place_of(
+        content.get("python"),
+        content.get("device"),
+        [f"{name}={value}" for name, value in variables.items()],
+        content.get("threads"),
+    )
+    if place.python and "/" in place.python[0]:
+        return replace(place, python=(str(folder / place.python[0]), *place.python[1:]))
+    return place
 
 
 def _target(given: str, folder: Path) -> str:

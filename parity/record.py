@@ -6,6 +6,7 @@ import json
 import math
 import os
 import queue
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,8 @@ import numpy.typing as npt
 from converter.formats._atomic import atomic_path
 from parity import reprod
 from parity.errors import ComparisonError, WorkerError
-from parity.pair import Array, Framework, Implementation
+from parity.pair import Array, Framework, Implementation, Place
+from parity.place import command_of, device_of, variables_of
 
 __all__ = [
     "Event",
@@ -55,10 +57,7 @@ from parity.reprod import write_log_here
 write_log_here(*map(pathlib.Path, sys.argv[1:]))
 """
 )
-# Two frameworks on one machine would otherwise each start a thread per core.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _SPOOL_BYTES = 2 << 30
-_PACKAGE_ROOT = str(Path(__file__).parent.parent)
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,8 @@ class _Worker:
             "weights": str(job.weights),
             "batches": [str(path) for path in job.batches],
             "runs": [vars(run) for run in job.runs],
-            "threads": job.threads,
+            "threads": job.side.place.threads or job.threads,
+            "device": device_of(job.side.framework, job.side.place),
             "role": role,
             "calls": str(job.calls),
             "spool": str(folder),
@@ -147,16 +147,23 @@ class _Worker:
         }
         job_path = spool / f"{role}.json"
         job_path.write_text(json.dumps(description))
+        command = command_of(job.side.place)
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _WORKER_CALL, str(job_path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=_environment(job.threads),
-                text=True,
-                start_new_session=True,  # Ctrl-C reaches the parent alone, which stops both in order
-            )
+            try:
+                self.process = subprocess.Popen(
+                    [*command, "-c", _WORKER_CALL, str(job_path)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=variables_of(job.side.place, job.threads, spool),
+                    text=True,
+                    start_new_session=True,  # Ctrl-C reaches the parent alone, which stops both in order
+                )
+            except OSError as error:
+                how = shlex.join(command)
+                raise WorkerError(
+                    f"the {self.framework} worker ({role}) cannot be started by '{how}': {error}"
+                ) from error
         self._reader = threading.Thread(target=self._read, args=(inbox,), daemon=True)
         self._reader.start()
 
@@ -284,7 +291,7 @@ class Workers:
         """Have reprod_log compare two of its files, in the worker that has Paddle loaded already."""
         role = next(role for role in ROLES if self._workers[role].framework == "paddle")
         self._ask(role, {"do": "log", "reference": str(reference), "port": str(port), "log": str(log)})
-        self._next(role)
+        self._next(role)  # without a log where reprod_log is not installed
 
     def replay(
         self, calls: Mapping[Role, Sequence[Mapping[str, Any]]], out: Mapping[Role, Path]
@@ -369,24 +376,11 @@ def run_reprod_log(reference: Path, port: Path, log: Path) -> None:
         for path, copy in zip((reference, port), copies, strict=True):
             reprod.write(copy, reprod.read(path))
         command = [sys.executable, "-c", _REPROD_LOG_CALL, *map(str, copies), str(partial)]
-        finished = subprocess.run(command, env=_environment(1), capture_output=True, text=True)
+        variables = variables_of(Place(), 1, Path(folder))
+        finished = subprocess.run(command, env=variables, capture_output=True, text=True)
         if finished.returncode:
             lines = finished.stderr.splitlines()[-_LOG_LINES:]
             raise WorkerError("reprod_log failed:" + "".join(f"\n    {line}" for line in lines))
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """Return the variables for a process that can import what this one can."""
-    return {
-        **os.environ,
-        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
-        # A pair given as module:attribute may live beside the caller, outside any installed package.
-        "PYTHONPATH": os.pathsep.join([_PACKAGE_ROOT, *filter(None, sys.path)]),
-        # Paddle's start-up remark on compilers would stand in every worker's last lines.
-        "PYTHONWARNINGS": ",".join(
-            filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:No ccache found"))
-        ),
-    }
 
 
 def _key(message: Mapping[str, Any]) -> tuple[Any, ...]:

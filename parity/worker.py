@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -135,6 +136,7 @@ class _Session:
             "numpy": np.__version__,
             "platform": platform.platform(),
         }
+        self._framework.use(job["device"])
         self._framework.prepare(job["runs"][0]["dtype"] if job["runs"] else "float32", job["threads"])
         environment = {**self._framework.environment(), "threads": job["threads"], **machine}
         self._channel.send("hello", environment=environment)
@@ -226,10 +228,7 @@ class _Session:
         while (line := self._channel.next_line()) != "done":
             command = json.loads(line)
             if command["do"] == "log":
-                from parity.reprod import write_log_here
-
-                write_log_here(*(Path(command[name]) for name in ("reference", "port", "log")))
-                self._channel.send("logged")
+                self._channel.send("logged", written=self._write_log(command))
             elif command["do"] == "evaluate":
                 self._channel.send("evaluated", **self._evaluate(command))
             elif command["do"] == "introspect":
@@ -241,6 +240,14 @@ class _Session:
                 self._channel.send(
                     "replayed", calls=replay(self._log, command["calls"], Path(command["out"]))
                 )
+
+    def _write_log(self, command: Mapping[str, Any]) -> bool:
+        if importlib.util.find_spec("reprod_log") is None:
+            return False
+        from parity.reprod import write_log_here
+
+        write_log_here(*(Path(command[name]) for name in ("reference", "port", "log")))
+        return True
 
     def _introspect(self, folder: Path) -> None:
         """Write what a newly made side holds: the description of its networks, and their weights."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ __all__ = [
     "share_hyperparameters",
     "state",
     "tensor",
+    "use",
     "watch_batch_norm",
 ]
 
@@ -45,12 +47,17 @@ _SLOTS = {
 }
 """Torch's names for what Paddle's optimizers keep beside a parameter."""
 _SMALLEST_POWER = 1e-30  # below, float32 loses digits, and then everything
+_FLAGS = (("deterministic", "FLAGS_cudnn_deterministic"), ("onednn", "FLAGS_use_mkldnn"))
 _POWERS = {"beta1_pow_acc": "_beta1", "beta2_pow_acc": "_beta2"}
+
+
+def use(device: str) -> None:
+    """Make ``device`` that of every layer and tensor built from here on."""
+    paddle.set_device(device)
 
 
 def prepare(dtype: str, threads: int) -> None:
     """Make ``dtype`` the default of every layer and tensor built from here on."""
-    paddle.set_device("cpu")
     paddle.set_default_dtype(dtype)
 
 
@@ -71,7 +78,16 @@ def same_randomness() -> Iterator[None]:
 
 def environment() -> dict[str, Any]:
     """Describe the framework as it runs here (threads are set by the environment)."""
-    return {"framework": "paddle", "version": str(paddle.__version__)}
+    described: dict[str, Any] = {
+        "framework": "paddle",
+        "version": str(paddle.__version__),
+        "device": str(paddle.device.get_device()),
+        "tf32": paddle.is_compiled_with_cuda() and os.environ.get("NVIDIA_TF32_OVERRIDE", "") != "0",
+    }
+    for name, flag in _FLAGS:
+        with suppress(ValueError):  # a build for the CPU lacks those of a GPU
+            described[name] = bool(paddle.get_flags([flag])[flag])
+    return described
 
 
 def tensor(array: Array, disturb: bool = False) -> paddle.Tensor:

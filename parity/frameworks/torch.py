@@ -30,6 +30,7 @@ __all__ = [
     "share_hyperparameters",
     "state",
     "tensor",
+    "use",
     "watch_batch_norm",
 ]
 
@@ -37,6 +38,12 @@ _BATCH_SEED = 12345
 _RMSPROP_SLOTS = ("square_avg", "grad_avg")
 """What Paddle's RMSProp keeps as well. Its momentum carries the rate, and it counts no steps."""
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def use(device: str) -> None:
+    """Make ``device`` that of every layer and tensor built from here on."""
+    if device != "cpu":  # which is the default; setting it would slow every call down
+        torch.set_default_device(device)
 
 
 def prepare(dtype: str, threads: int) -> None:
@@ -62,16 +69,25 @@ def same_randomness() -> Iterator[None]:
 
 def environment() -> dict[str, Any]:
     """Describe the framework as it runs here."""
-    return {"framework": "torch", "version": str(torch.__version__), "threads": torch.get_num_threads()}
+    return {
+        "framework": "torch",
+        "version": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "device": str(torch.get_default_device()),
+        "tf32": torch.cuda.is_available() and torch.backends.cuda.matmul.allow_tf32,
+        "deterministic": torch.are_deterministic_algorithms_enabled() or torch.backends.cudnn.deterministic,
+        "onednn": torch.backends.mkldnn.is_available(),
+    }
 
 
 def tensor(array: Array, disturb: bool = False) -> torch.Tensor:
     """Make a tensor; floating-point arrays take the default dtype (and a disturbance), others keep theirs."""
     made = torch.from_numpy(array)
     if not made.is_floating_point():
-        return made
+        return made.to(torch.get_default_device())
     made = made.to(torch.get_default_dtype())
-    return torch.from_numpy(disturbed(made.numpy(), _BATCH_SEED)) if disturb else made
+    made = torch.from_numpy(disturbed(made.numpy(), _BATCH_SEED)) if disturb else made
+    return made.to(torch.get_default_device())
 
 
 def disturb(networks: Mapping[str, nn.Module], first_seed: int = 0) -> None:
@@ -90,7 +106,7 @@ def scalar(value: torch.Tensor) -> float:
 
 def load(networks: Mapping[str, nn.Module], path: Path) -> None:
     """Load a nested checkpoint strictly; values are cast to the parameters' dtype."""
-    checkpoint = torch.load(path, weights_only=True)
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     for name, network in networks.items():
         if name not in checkpoint:
             raise CouldNotRunError(

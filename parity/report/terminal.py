@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from parity.diagnosis import hidden
+from parity.environments import differing
 from parity.judge import LIMITS, SCALES, Row
 from parity.report.findings import print_findings, print_verdict
 from parity.report.tables import apart, number, show, table
@@ -54,7 +55,10 @@ def _print_heading(console: Console, result: Result) -> None:
         )
     options = ", ".join(f"{name} {value}" for name, value in result.options.items())
     console.print(f"[bold]{escape(result.pair)}[/]: {' against '.join(map(escape, sides))}")
-    console.print(f"[dim]{result.iters} iterations; {escape(options)}[/]\n")
+    console.print(f"[dim]{result.iters} iterations; {escape(options)}[/]")
+    for line in differing(result.environments):
+        console.print(f"[yellow]{escape(line)}[/]")
+    console.print()
 
 
 def _print_losses(console: Console, result: Result) -> None:
