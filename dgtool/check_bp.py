@@ -96,9 +96,7 @@ def check_bp(
 
     - `dgtool check-bp --mode train --width 8 --iters 3 --lockstep`
 
-    - `dgtool check-bp --pair my-port --set batch=8`
-
-    - `dgtool check-bp --pair my-port --reference-python torch-env/bin/python --port-device gpu:0`
+    - `dgtool check-bp --pair my-port --set batch=8 --reference-python python3 --port-threads 2`
 
     """
     with errors_to_exit_codes():

@@ -21,6 +21,7 @@ from dgtool.grad_diff import grad_diff
 from dgtool.init_weights import init_weights
 from dgtool.inspect import inspect
 from dgtool.judge import judge
+from dgtool.new_pair import new_pair
 from dgtool.noise_floor import noise_floor
 from dgtool.verify import verify
 
@@ -42,6 +43,7 @@ for _command in (
     convert,
     convert_optimizer,
     verify,
+    new_pair,
     check_bp,
     explain,
     judge,

@@ -14,7 +14,7 @@ _MATTERS = {
     "threads": "sums over several threads are taken in another order",
     "dtype": "the runs differ in precision",
 }
-"""By entry of an environment (`parity.frameworks`), why it matters. On a CPU oneDNN merely rounds otherwise."""
+"""By entry of an environment, why it matters. (On a CPU oneDNN merely rounds otherwise.)"""
 _DEVICES = {"cuda": "gpu"}
 
 
@@ -33,7 +33,7 @@ def differing(environments: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 def _plain(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    kind, colon, number = value.partition(":")
+    kind, _, number = value.partition(":")
     return f"{_DEVICES.get(kind, kind)}:{number or 0}"
 
 

@@ -27,7 +27,7 @@ from typing import Any, NoReturn, TextIO
 import numpy as np
 
 from converter._describe import describe_model
-from parity.errors import ParityError
+from parity.errors import CouldNotRunError, ParityError
 from parity.frameworks._calls import CallLog, CallRecord, TensorFile
 from parity.frameworks._describe import describe
 from parity.frameworks._replay import read_place, replay
@@ -124,8 +124,13 @@ class _Session:
     def __init__(self, job: Mapping[str, Any], channel: _Channel) -> None:
         self._job = job
         self._channel = channel
-        self._framework = importlib.import_module(f"parity.frameworks.{job['framework']}")
-        self._hooks = importlib.import_module(f"parity.frameworks.{job['framework']}_hooks")
+        name = job["framework"]
+        if importlib.util.find_spec(name) is None:
+            raise CouldNotRunError(
+                f"there is no {name} in {sys.prefix}; name an interpreter that has it (--{job['role']}-python)"
+            )
+        self._framework = importlib.import_module(f"parity.frameworks.{name}")
+        self._hooks = importlib.import_module(f"parity.frameworks.{name}_hooks")
         self._log: CallLog | None = None
 
     def hello(self) -> None:
