@@ -81,8 +81,8 @@ def start(framework: Framework) -> Script:
 def _weights(
     framework: Framework, options: Mapping[str, Any], given: Path | None
 ) -> dict[str, dict[str, Array]]:
-    checkpoint = initial_checkpoint(DISCOGAN, options, given)
+    checkpoint, layers = initial_checkpoint(DISCOGAN, options, given)
     networks: dict[str, dict[str, Array]] = {}
-    for (network, name), array in state_for(framework, checkpoint, DISCOGAN.layers(options)):
+    for (network, name), array in state_for(framework, checkpoint, layers):
         networks.setdefault(network, {})[name] = array
     return networks

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from converter import ConverterError
     from parity import ParityError
-    from parity.record import Role
+    from parity.process import Role
 
 __all__ = [
     "byte_progress",

@@ -13,10 +13,10 @@ from dgtool._options import DType, given_options
 from dgtool._shell import errors_to_exit_codes, output_console, print_json, side_progress
 
 if TYPE_CHECKING:
-    from parity import Result
+    from parity import Result, Run
     from parity.pair import Place
 
-__all__ = ["check_bp", "run_check"]
+__all__ = ["check_bp", "run_check", "runs_of"]
 
 
 class Record(str, Enum):
@@ -31,6 +31,14 @@ def check_bp(
     pair: options.PairOption = "discogan",
     settings: options.SetOption = None,
     weights: options.WeightsOption = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference",
+            metavar="DIR",
+            help="Take the reference from a recording (dgtool record), and run the port only.",
+        ),
+    ] = None,
     dtype: options.DTypeOption = DType.float32,
     oracle: options.OracleOption = True,
     record: Annotated[Record, typer.Option("--record", help="Everything, or the losses only.")] = Record.all,
@@ -96,13 +104,18 @@ def check_bp(
 
     - `dgtool check-bp --mode train --width 8 --iters 3 --lockstep`
 
+    - `dgtool check-bp --pair my-port --iters 2 --reference recorded`
+
     - `dgtool check-bp --pair my-port --set batch=8 --reference-python python3 --port-threads 2`
 
     """
     with errors_to_exit_codes():
         from parity.place import place_of
 
-        reference = place_of(reference_python, reference_device, reference_env or (), reference_threads)
+        places = (
+            place_of(reference_python, reference_device, reference_env or (), reference_threads),
+            place_of(port_python, port_device, port_env or (), port_threads),
+        )
         result = run_check(
             iters=iters,
             pair=pair,
@@ -130,7 +143,8 @@ def check_bp(
             out=out,
             keep=keep or [],
             quiet=quiet or json_output,
-            places=(reference, place_of(port_python, port_device, port_env or (), port_threads)),
+            places=places,
+            reference=reference,
         )
         if json_output:
             print_json(result.to_json())
@@ -160,9 +174,10 @@ def run_check(
     quiet: bool,
     lockstep: bool = False,
     places: tuple[Place, Place] | None = None,
+    reference: Path | None = None,
 ) -> Result:
     """Run a check from the command line's values, with progress on standard error."""
-    from parity import Run, UsageError, check, load_pair
+    from parity import UsageError, check, load_pair
     from parity.place import placed
 
     if lockstep and record != "all":
@@ -172,13 +187,28 @@ def run_check(
     if places is not None:
         described = placed(described, *places)
     completed = described.options(given)
-    dtypes = ["float32", "float64"] if oracle and dtype is DType.float32 else [dtype.value]
-    runs = [
-        Run(each, iters, record, lockstep=lockstep)  # type: ignore[arg-type]  # checked by the enums
-        for each in dtypes
-    ]
+    runs = runs_of(iters, dtype, oracle, record, lockstep)
     labels = (f"{described.reference.framework} (reference)", f"{described.port.framework} (port)")
     with side_progress(dict.fromkeys(labels, iters * len(runs)), iters, quiet) as progress:
         return check(
-            described, completed, runs, out, weights=weights, threads=threads, keep=keep, progress=progress
+            described,
+            completed,
+            runs,
+            out,
+            weights=weights,
+            threads=threads,
+            keep=keep,
+            progress=progress,
+            reference=reference,
         )
+
+
+def runs_of(iters: int, dtype: DType, oracle: bool, record: str, lockstep: bool = False) -> list[Run]:
+    """Return the runs that a command line asks for: a float32 one is repeated in float64 for the oracle."""
+    from parity import Run
+
+    dtypes = ["float32", "float64"] if oracle and dtype is DType.float32 else [dtype.value]
+    return [
+        Run(each, iters, record, lockstep=lockstep)  # type: ignore[arg-type]  # checked by the enums
+        for each in dtypes
+    ]

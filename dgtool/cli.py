@@ -23,6 +23,7 @@ from dgtool.inspect import inspect
 from dgtool.judge import judge
 from dgtool.new_pair import new_pair
 from dgtool.noise_floor import noise_floor
+from dgtool.record import record
 from dgtool.verify import verify
 
 __all__ = ["app", "main"]
@@ -45,6 +46,7 @@ for _command in (
     verify,
     new_pair,
     check_bp,
+    record,
     explain,
     judge,
     grad_diff,

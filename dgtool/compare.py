@@ -15,7 +15,10 @@ __all__ = ["compare"]
 
 def compare(
     reference: Annotated[
-        Path, typer.Argument(metavar="A", help="The reference: a trace's folder or a reprod_log .npy file.")
+        Path,
+        typer.Argument(
+            metavar="A", help="The reference: a recording, a trace's folder, or a reprod_log .npy file."
+        ),
     ],
     port: Annotated[Path, typer.Argument(metavar="B", help="The port: the same kind.")],
     rtol: Annotated[
@@ -47,6 +50,7 @@ def compare(
 ) -> None:
     """Compare two records made anywhere, without a framework and without running what is in them.
 
+    Two recordings (dgtool record) get the verdict that check-bp gives, except that no call is made again.
     Shapes must match; only `(1,)` against `()` is taken as one value, and said. NaN never passes.
     An element of a .npy file passes if its difference is at most atol + rtol * |reference|. With
     `--floor`, losses are held against what rounding was measured to do. Exit code 4 says that rounding
@@ -59,14 +63,18 @@ def compare(
 
     - `dgtool compare run/float64/reference run/float64/port --json`
 
+    - `dgtool compare recorded recorded-port`
+
     """
     with errors_to_exit_codes():
         from parity.compare_files import compare_files
         from parity.diagnosis import hidden
-        from parity.record import run_reprod_log
+        from parity.process import run_reprod_log
         from parity.report import print_pairs
         from parity.result import rows_to_json
 
+        if (reference / "recording.json").is_file() and (port / "recording.json").is_file():
+            raise typer.Exit(_recordings(reference, port, json_output, quiet))
         if floor is not None:
             raise typer.Exit(_by_floor(reference, port, floor, rtol, atol, log, json_output, quiet))
         rows = compare_files(reference, port, rtol=rtol, atol=atol)
@@ -81,6 +89,18 @@ def compare(
     raise typer.Exit(code)
 
 
+def _recordings(reference: Path, port: Path, json_output: bool, quiet: bool) -> int:
+    from parity.report import print_result
+    from parity.session import check_recordings
+
+    result = check_recordings(reference, port)
+    if json_output:
+        print_json(result.to_json())
+    else:
+        print_result(output_console(quiet), result)
+    return result.exit_code
+
+
 def _by_floor(
     reference: Path,
     port: Path,
@@ -93,7 +113,7 @@ def _by_floor(
 ) -> int:
     from parity import UsageError
     from parity.noise import NoiseFloor, judge_logs
-    from parity.record import run_reprod_log
+    from parity.process import run_reprod_log
     from parity.report import print_log_judgement
     from parity.reprod import read
 

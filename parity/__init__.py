@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from parity.judge import Row
     from parity.metrics import Metrics, measure
     from parity.pair import Implementation, Observer, Pair, Side, load_pair
-    from parity.record import Run
+    from parity.process import Run
     from parity.result import Loss, Result
     from parity.session import check
     from parity.trace import Trace
@@ -50,7 +50,7 @@ _HOMES = {
     "parity.judge": "Row",
     "parity.metrics": "Metrics measure",
     "parity.pair": "Implementation Observer Pair Side load_pair",
-    "parity.record": "Run",
+    "parity.process": "Run",
     "parity.result": "Loss Result",
     "parity.session": "check",
     "parity.trace": "Trace",

@@ -53,6 +53,8 @@ class Evidence:
     batch: Mapping[str, Array] = field(default_factory=dict)
     """Of the first iteration, in the run's dtype."""
     rows: list[Row] = field(default_factory=list)
+    alone: bool = True
+    """Whether both sides could make calls again, alone; recordings cannot."""
     evaluation: Iteration | None = None
     """The networks' calls in evaluation mode, if they were trained (parity/evaluation.py)."""
 

@@ -49,7 +49,7 @@ class Finding:
     """What is wrong (or known to differ), proven by ``evidence``."""
 
     verdict: Verdict
-    """``defect`` or ``framework``."""
+    """``defect`` or ``framework``; ``inconclusive`` where recordings do not tell which."""
     stage: Stage
     where: str
     """A layer's path, a tensor's name, ``optimizers.NAME``, ``losses.NAME``, ``step/OPERATION``, ..."""

@@ -8,7 +8,8 @@ import numpy as np
 
 from parity.compare import Comparison
 from parity.pair import Array
-from parity.record import Event, Run, Workers
+from parity.process import Run
+from parity.workers import Event, Workers
 
 __all__ = ["Handover"]
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from converter import Knowledge, LayerSpec
 from parity.pair import Array, Implementation
-from parity.record import Job, ask_alone
+from parity.process import Alone, Job
 
-__all__ = ["Introspection", "introspect"]
+__all__ = ["Introspection", "introspect", "layers_of"]
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,19 @@ def introspect(side: Implementation, options: Mapping[str, Any]) -> Introspectio
         out = spool / "introspection"
         out.mkdir()
         job = Job(side, options, spool, [], [], spool)
-        ask_alone(job, spool, {"do": "introspect", "out": str(out)})
+        with Alone("reference", job, spool) as worker:
+            worker.ask({"do": "introspect", "out": str(out)})
+            worker.finish()
         description = json.loads((out / "description.json").read_text())
         weights: dict[str, dict[str, Array]] = {name: {} for name in description["networks"]}
         with np.load(out / "weights.npz", allow_pickle=False) as stored:
             for key in stored.files:
                 network, _, name = key.partition("|")
                 weights[network][name] = stored[key]
-    return Introspection(_layers(Knowledge.of_description(description["model"])), weights)
+    return Introspection(layers_of(Knowledge.of_description(description["model"])), weights)
 
 
-def _layers(known: Knowledge) -> dict[str, LayerSpec]:
+def layers_of(known: Knowledge) -> dict[str, LayerSpec]:
     """Give every layer the tensors that are its own: those of the longest path that leads to them."""
     owned: dict[str, list[str]] = {path: [] for path in known.layers}
     for name, expected in known.tensors.items():

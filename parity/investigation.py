@@ -16,9 +16,10 @@ from parity.finding import Finding
 from parity.hypotheses import digest, explain_value
 from parity.judge import Row
 from parity.pair import Array, Framework
-from parity.record import ROLES, Event, Workers
+from parity.process import ROLES
 from parity.replays import compare_replays, replay_jobs
 from parity.rmsprop import RmsProp
+from parity.workers import Event, Workers
 
 __all__ = ["Investigation"]
 
@@ -98,7 +99,7 @@ class Investigation:
 
     def evaluate(self, workers: Workers) -> Sequence[Row]:
         """Call the networks that were trained in evaluation mode, and compare what they give."""
-        if not self._heads:
+        if not (self._heads and workers.can_repeat):
             return ()
         inputs = {network: head.inputs for network, head in self._heads.items()}
         answers = workers.evaluate(inputs, {role: self._folder / f"evaluation-{role}" for role in ROLES})
@@ -120,7 +121,9 @@ class Investigation:
             owner = self._digests.get(found)
             cause = ("swapped", f"it holds the reference's {owner}, exactly") if owner else ("", "")
             evidence.values.append(ValueDifference(network, name, *cause))
-        if any(not row.good or row.status == "inconclusive" for row in evidence.rows):
+        evidence.alone = workers.can_repeat
+        wrong = any(not row.good or row.status == "inconclusive" for row in evidence.rows)
+        if wrong and evidence.alone:
             self._replay(workers)
         by_formula = self._rmsprop.finding(list(self._comparison.alignments))
         return diagnose(evidence, [by_formula] if by_formula else [])

@@ -52,7 +52,7 @@ def write_skeleton(folder: Path, models: dict[Framework, str | None]) -> list[Pa
 
 
 def _fill(template: str, **values: str) -> str:
-    text = files("parity").joinpath("skeleton", template).read_text(encoding="utf-8")
+    text = (files("parity") / "skeleton" / template).read_text(encoding="utf-8")
     return Template(text).substitute(values)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import queue
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,9 +17,8 @@ from typing import Any, Literal
 
 from parity.errors import TraceError, UsageError
 from parity.pair import Array, Pair
-from parity.record import Job, Run, spool_folder, watch_alone
-from parity.session import write_batches
-from parity.weights import matched_weights
+from parity.process import Alone, Job, Run, spool_folder
+from parity.weights import matched_weights, write_batches
 
 __all__ = ["CONTROLS", "Entry", "LogJudgement", "NoiseFloor", "judge_logs", "measure_noise", "over"]
 
@@ -122,18 +120,20 @@ def measure_noise(
     ]
     runs += [Run("float32", iters, "losses", control=name) for name in CONTROLS]
     with spool_folder() as spool:
-        files = matched_weights(pair, options, weights, spool)
+        files = matched_weights(pair, options, weights, spool, {"torch"})
         batches = write_batches(pair, options, iters, spool)
         job = Job(pair.reference, options, files["torch"], batches, runs, spool)
         losses: list[_Losses] = [{} for _ in runs]
         applied: list[bool] = [False] * len(runs)
-        for message in watch_alone(job, spool, queue.Queue()):
-            if message["kind"] == "ready":
-                applied[message["run"]] = message["control_applied"]
-            elif message["kind"] == "losses":
-                for name, value in message["values"].items():
-                    losses[message["run"]][f"{name}_{message['iteration']}"] = value
-                progress(message["run"])
+        with Alone("reference", job, spool) as worker:
+            for message, _ in worker.messages():
+                if message["kind"] == "ready":
+                    applied[message["run"]] = message["control_applied"]
+                elif message["kind"] == "losses":
+                    for name, value in message["values"].items():
+                        losses[message["run"]][f"{name}_{message['iteration']}"] = value
+                    progress(message["run"])
+            worker.finish()
     first_control = 1 + replicas
     controls = {
         name: losses[first_control + number]

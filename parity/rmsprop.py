@@ -13,7 +13,7 @@ import numpy as np
 from parity.align import Alignment
 from parity.finding import Finding
 from parity.pair import Array, Framework
-from parity.record import Event
+from parity.workers import Event
 
 __all__ = ["RmsProp"]
 

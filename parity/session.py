@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from parity import reprod
 from parity.compare import Comparison
 from parity.errors import UsageError, WorkerError
+from parity.folder import replaced_folder
 from parity.handover import Handover
 from parity.investigation import Investigation
 from parity.judge import Row
-from parity.pair import Array, Implementation, Pair
-from parity.record import ROLES, Event, Job, Role, Run, Workers, spool_folder
+from parity.pair import Array, Framework, Implementation, Pair
+from parity.process import ROLES, Job, Role, Run, spool_folder
+from parity.recording import Recording
 from parity.result import RESULT_FILE, Loss, Result
 from parity.trace import TraceWriter
-from parity.weights import matched_weights
+from parity.weights import matched_weights, write_batches
+from parity.workers import Event, Workers
 
-__all__ = ["Progress", "check", "write_batches"]
+__all__ = ["Progress", "check", "check_recordings"]
 
 Progress = Callable[[Role, int, int], None]
 """Called with a side, a run's number and the iteration that the side has finished."""
@@ -43,13 +43,15 @@ def check(
     threads: int = 1,
     keep: Sequence[str] = (),
     progress: Progress = lambda role, run, iteration: None,
+    reference: Path | None = None,
 ) -> Result:
     """Run both sides of ``pair`` from the same weights and data, and compare everything they record.
 
     ``options`` are the pair's own, completed by `Pair.options`. Each of ``runs`` starts from the
     initial weights. ``weights`` is a checkpoint of either framework (the pair's seeded weights if
     None). ``keep`` names tensors (globs on ``network.name``) whose values stay in the traces beside
-    those that differ.
+    those that differ. ``reference`` is a recording of the reference (`parity.recording`), which takes the
+    place of running it and brings its weights.
 
     Writes into the folder ``out``: ``check.json``, a trace for each run and side, and reprod_log's
     files for the first run. ``out`` is replaced as a whole when the check ends, or left alone when
@@ -58,27 +60,61 @@ def check(
     errors for weights that do not fit.
     """
     runs = [*runs[:-1], _judged(runs[-1])]
+    recorded = Recording.open(reference) if reference is not None else None
+    if recorded is not None:
+        if weights is not None:
+            raise UsageError("a recorded reference has its weights; leave out --weights")
+        recorded.check_matches(pair, options, runs)
+    sides = [pair.port] if recorded else [pair.reference, pair.port]
     with (
-        _replaced_folder(out) as folder,
+        replaced_folder(out, RESULT_FILE) as folder,
         spool_folder() as spool,
         tempfile.TemporaryDirectory(prefix=f".{out.name}.calls.", dir=folder.parent) as calls,
     ):
-        files = matched_weights(pair, options, weights, spool)
+        files = matched_weights(pair, options, weights or reference, spool, {s.framework for s in sides})
         batches = write_batches(pair, options, max(run.iters for run in runs), spool)
 
         def job(side: Implementation) -> Job:
             return Job(side, options, files[side.framework], batches, runs, Path(calls), threads)
 
-        with Workers(job(pair.reference), job(pair.port), spool, progress) as workers:
-            session = _Session(pair, options, runs, folder, keep, Path(calls), spool)
-            try:
-                for event in workers.events():
-                    session.take(event, workers)
-            except WorkerError as error:
-                raise session.explained(error) from error
-            session.finish(workers)
+        first = recorded.side() if recorded else job(pair.reference)
+        frameworks = pair.reference.framework, pair.port.framework
+        with Workers(first, job(pair.port), spool, progress) as workers:
+            session = _Session(
+                pair.name,
+                frameworks,
+                pair.batch(options, 0),
+                options,
+                runs,
+                folder,
+                keep,
+                Path(calls),
+                spool,
+            )
+            session.follow(workers)
             workers.finish()
         session.result.save(folder)
+    return session.result
+
+
+def check_recordings(reference: Path, port: Path) -> Result:
+    """Compare two recordings, made anywhere, as `check` would have; neither framework is needed.
+
+    Calls cannot be made again, so a mistake is placed by what was recorded alone. Raises `TraceError` for
+    folders that hold none, and `ComparisonError` for recordings of different things.
+    """
+    ours, theirs = Recording.open(reference), Recording.open(port)
+    ours.check_goes_with(theirs)
+    with spool_folder() as spool:
+        folder, calls = spool / "result", spool / "calls"
+        folder.mkdir()
+        calls.mkdir()
+        with Workers(ours.side(), theirs.side(), spool, lambda role, run, iteration: None) as workers:
+            frameworks = ours.framework, theirs.framework
+            session = _Session(
+                ours.pair, frameworks, ours.batch(), ours.options, ours.runs, folder, (), calls, spool
+            )
+            session.follow(workers)
     return session.result
 
 
@@ -87,7 +123,9 @@ class _Session:
 
     def __init__(
         self,
-        pair: Pair,
+        name: str,
+        frameworks: tuple[Framework, Framework],
+        batch: Mapping[str, Array],
         options: Mapping[str, Any],
         runs: Sequence[Run],
         folder: Path,
@@ -97,9 +135,9 @@ class _Session:
     ) -> None:
         self._folder = folder
         self._keep = keep
-        self._frameworks = pair.reference.framework, pair.port.framework
+        self._frameworks = frameworks
         dtypes = tuple(run.dtype for run in runs)
-        self.result = Result(pair.name, options, {}, dtypes, runs[0].iters)
+        self.result = Result(name, options, {}, dtypes, runs[0].iters)
         oracle = len(dtypes) > 1 and dtypes[-1] == "float64"
         self._comparisons = [
             Comparison(
@@ -118,10 +156,17 @@ class _Session:
             for dtype in dtypes
         ]
         self._networks: list[tuple[Any, Any]] = [({}, {})] * len(runs)
-        self._investigation = Investigation(
-            self._frameworks, self._comparisons[-1], pair.batch(options, 0), calls
-        )
+        self._investigation = Investigation(self._frameworks, self._comparisons[-1], batch, calls)
         self._handovers = [Handover(run, spool) for run in runs]
+
+    def follow(self, workers: Workers) -> None:
+        """Compare everything that the sides record, and conclude. Raises `WorkerError`."""
+        try:
+            for event in workers.events():
+                self.take(event, workers)
+        except WorkerError as error:
+            raise self.explained(error) from error
+        self.finish(workers)
 
     def take(self, event: Event, workers: Workers) -> None:
         """Compare one event and record it."""
@@ -214,32 +259,3 @@ class _Session:
 def _judged(run: Run) -> Run:
     """Return the run that judges, which records the calls and measures the floor of rounding."""
     return replace(run, calls=True, floor=True) if run.record == "all" else run
-
-
-def write_batches(pair: Pair, options: Mapping[str, Any], iters: int, folder: Path) -> list[Path]:
-    """Write the pair's batches, one file an iteration, and return the files."""
-    paths = [folder / f"batch-{iteration:04}.npz" for iteration in range(iters)]
-    for iteration, path in enumerate(paths):
-        np.savez(path, **pair.batch(options, iteration))  # type: ignore[arg-type]  # names are no flags
-    return paths
-
-
-@contextmanager
-def _replaced_folder(out: Path) -> Iterator[Path]:
-    """Give an empty folder that takes the place of ``out`` when the block ends well.
-
-    Raises `UsageError` rather than replace a folder that no check has written.
-    """
-    out = out.resolve()
-    if out == Path.cwd():
-        raise UsageError(f"{out} is the current folder, which cannot be replaced; choose another --out")
-    if out.exists() and not (out.is_dir() and ((out / RESULT_FILE).is_file() or not any(out.iterdir()))):
-        raise UsageError(f"{out} exists and is not the result of a check; choose another --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.partial.", dir=out.parent) as name:
-        fresh = Path(name) / "run"
-        fresh.mkdir()
-        yield fresh
-        if out.exists():
-            out.rename(Path(name) / "replaced")
-        fresh.rename(out)

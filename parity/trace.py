@@ -5,15 +5,22 @@ safetensors file for every unit of which something was kept::
 
     trace.json
     0003.gradient.generator_A.safetensors
+
+A recording (`parity.recording`) keeps all of them, and beside them what the calls were given and gave, as raw
+bytes: ``calls-0.bin``, and ``replay.bin`` and ``evaluate.bin`` for what was done after the loop.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+
+import numpy as np
 
 from converter import FormatError
 from converter.formats import safetensors
@@ -28,6 +35,7 @@ SCHEMA = "dgtool.trace/1"
 _FILE = "trace.json"
 _UNIT_ENTRIES = ("iteration", "quantity", "network", "call", "absent", "buffers", "floors", "terms")
 
+_NOT_READY = ("kind", "run", "networks")
 _LOSS_ENTRIES = ("iteration", "values", "batch_norm", "floors", "terms")
 
 UnitKey = tuple[int, str, int, str]
@@ -48,8 +56,11 @@ class TraceWriter:
             "options": dict(options),
             "environment": {},
             "networks": {},
+            "ready": {},
             "losses": [],
             "units": [],
+            "calls": [],
+            "answers": {},
         }
         self.kept_bytes = 0
 
@@ -57,6 +68,26 @@ class TraceWriter:
         """Say where the run happened and what its networks hold."""
         self._content["environment"] = dict(environment)
         self._content["networks"] = dict(networks)
+
+    def ready(self, message: Mapping[str, Any]) -> None:
+        """Take what the side said of itself before the loop, beside its networks."""
+        self._content["ready"] = {name: value for name, value in message.items() if name not in _NOT_READY}
+
+    def calls(self, message: Mapping[str, Any]) -> None:
+        """Add one iteration's calls, with the file of their tensors if there is one."""
+        self._content["calls"].append(self._with_file(message, f"calls-{message['iteration']}.bin"))
+
+    def answer(self, command: str, message: Mapping[str, Any], file: Path) -> None:
+        """Add what the side answered to a command after the loop, and the file that it wrote."""
+        kept = self._with_file({**message, "file": str(file)}, f"{command}.bin")
+        self._content["answers"][command] = kept
+
+    def _with_file(self, message: Mapping[str, Any], name: str) -> dict[str, Any]:
+        kept = {key: value for key, value in message.items() if key not in ("kind", "run")}
+        if "file" in message:
+            shutil.copyfile(message["file"], self._folder / name)
+            kept["file"] = name
+        return kept
 
     def losses(self, message: Mapping[str, Any]) -> None:
         """Add one iteration's losses."""
@@ -100,6 +131,12 @@ class Trace:
     losses: tuple[Mapping[str, Any], ...]
     environment: Mapping[str, Any] = field(default_factory=dict)
     units: Mapping[UnitKey, Mapping[str, Any]] = field(default_factory=dict)
+    ready: Mapping[str, Any] = field(default_factory=dict)
+    """What the side said of itself before the loop; empty, as the next two, unless all was recorded."""
+    calls: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """By iteration; files are paths."""
+    answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """To commands after the loop, by command."""
 
     @classmethod
     def open(cls, folder: Path) -> Trace:
@@ -119,6 +156,9 @@ class Trace:
                 tuple(_numbers(entry) for entry in content["losses"]),
                 content["environment"],
                 {_key(unit): _unit_numbers(unit) for unit in content["units"]},
+                content.get("ready", {}),
+                {each["iteration"]: _in(folder, each) for each in content.get("calls", ())},
+                {name: _in(folder, each) for name, each in content.get("answers", {}).items()},
             )
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
@@ -133,13 +173,45 @@ class Trace:
         name = self.units[key].get("file")
         if name is None:
             return {}
-        if Path(name).name != name:
-            raise TraceError(f"{self.folder}: the unit file '{name}' is not in the trace's folder")
+        _plain_name(self.folder, name)
         try:
             stored = safetensors.read(self.folder / name)
         except (OSError, FormatError) as error:
             raise TraceError(f"{self.folder}: {error}") from error
         return {tensor: stored.read(tensor) for tensor in stored.tensors}
+
+
+def _plain_name(folder: Path, name: str) -> None:
+    if Path(name).name != name:
+        raise TraceError(f"{folder}: the file '{name}' is not in the trace's folder")
+
+
+def _in(folder: Path, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message with the path of its file, in which every tensor that it names has to lie."""
+    if "file" not in message:
+        return dict(message)
+    _plain_name(folder, message["file"])
+    path = folder / message["file"]
+    for start, dtype, shape in _places(message):
+        kind = np.dtype(dtype)
+        if kind.kind not in "fiub" or min([start, *shape]) < 0:
+            raise TraceError(f"{path}: a tensor of dtype {dtype} at {start} cannot be")
+        if start + math.prod(shape) * kind.itemsize > path.stat().st_size:
+            raise TraceError(f"{path}: a tensor at {start} ends behind the file")
+    return {**message, "file": str(path)}
+
+
+def _places(found: Any) -> Iterator[tuple[int, str, list[int]]]:
+    """Yield every place (offset, dtype, shape) in a message, wherever it stands."""
+    if isinstance(found, Mapping):
+        for each in found.values():
+            yield from _places(each)
+    elif isinstance(found, list):
+        if len(found) == 3 and type(found[0]) is int and type(found[1]) is str and type(found[2]) is list:
+            yield found[0], found[1], found[2]
+        else:
+            for each in found:
+                yield from _places(each)
 
 
 def _key(unit: Mapping[str, Any]) -> UnitKey:

@@ -1,4 +1,4 @@
-"""Initial weights for both sides, from a pair's own or from anyone's checkpoint.
+"""What both sides start from: weights, a pair's own or anyone's checkpoint, and the batches.
 
 Workers load only files that were written here: a stranger's checkpoint goes through the converter's
 readers, which run nothing in it.
@@ -6,9 +6,11 @@ readers, which run nothing in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from converter import (
     Checkpoint,
@@ -23,24 +25,37 @@ from converter import (
 )
 from converter.checkpoint import KeyPath, dotted
 from converter.formats import format_of
+from parity.errors import UsageError
 from parity.pair import Array, Framework, Pair
 
-__all__ = ["initial_checkpoint", "matched_weights", "state_for"]
+__all__ = ["initial_checkpoint", "matched_weights", "state_for", "write_batches"]
 
 _SUFFIX: dict[Framework, str] = {"torch": ".pth", "paddle": ".pdparams"}
 
 
-def initial_checkpoint(pair: Pair, options: Mapping[str, Any], given: Path | None) -> Checkpoint:
-    """Open the given checkpoint, or present the pair's seeded weights as one.
+def initial_checkpoint(
+    pair: Pair, options: Mapping[str, Any], given: Path | None
+) -> tuple[Checkpoint, Mapping[str, LayerSpec]]:
+    """Open the given checkpoint, or present the pair's seeded weights as one; with the pair's layers.
 
-    Raises the converter's errors for a file that cannot be read.
+    A recording of a Torch side (`parity.recording`) stands for the weights that it started from, and knows
+    its layers. Raises the converter's errors for a file that cannot be read.
     """
-    if given is not None:
-        return open_checkpoint(given)
+    if given is None:
+        return _in_memory(pair.weights(options)), pair.layers(options)
+    from parity.recording import FILE, Recording
+
+    if (given / FILE).is_file():
+        recorded = Recording.open(given)
+        if recorded.framework != "torch":
+            raise UsageError(f"{given}: weights are taken from a recording of a Torch side")
+        return _in_memory(recorded.initial_state()), recorded.layers()
+    return open_checkpoint(given), pair.layers(options)
+
+
+def _in_memory(state: Mapping[str, Mapping[str, Array]]) -> Checkpoint:
     arrays: dict[KeyPath, Array] = {
-        (network, name): array
-        for network, state in pair.weights(options).items()
-        for name, array in state.items()
+        (network, name): array for network, entries in state.items() for name, array in entries.items()
     }
     tensors = {
         dotted(path): TensorInfo(path, array.dtype, array.shape, array) for path, array in arrays.items()
@@ -69,17 +84,28 @@ def state_for(
 
 
 def matched_weights(
-    pair: Pair, options: Mapping[str, Any], given: Path | None, folder: Path
+    pair: Pair,
+    options: Mapping[str, Any],
+    given: Path | None,
+    folder: Path,
+    needed: Collection[Framework],
 ) -> dict[Framework, Path]:
-    """Write the initial weights for each framework that the pair uses and return the files.
+    """Write the initial weights for each framework that is needed and return the files.
 
     Raises the converter's errors when ``given`` cannot be read or does not hold exactly the pair's
     layers.
     """
-    checkpoint = initial_checkpoint(pair, options, given)
-    needed: set[Framework] = {pair.reference.framework, pair.port.framework}
+    checkpoint, layers = initial_checkpoint(pair, options, given)
     files = {framework: folder / f"weights{_SUFFIX[framework]}" for framework in needed}
     for framework, path in files.items():
         with path.open("wb") as file:
-            format_of(path).write(file, framework, state_for(framework, checkpoint, pair.layers(options)))
+            format_of(path).write(file, framework, state_for(framework, checkpoint, layers))
     return files
+
+
+def write_batches(pair: Pair, options: Mapping[str, Any], iters: int, folder: Path) -> list[Path]:
+    """Write the pair's batches, one file an iteration, and return the files."""
+    paths = [folder / f"batch-{iteration:04}.npz" for iteration in range(iters)]
+    for iteration, path in enumerate(paths):
+        np.savez(path, **pair.batch(options, iteration))  # type: ignore[arg-type]  # names are no flags
+    return paths

@@ -127,7 +127,7 @@ class _Session:
         name = job["framework"]
         if importlib.util.find_spec(name) is None:
             raise CouldNotRunError(
-                f"there is no {name} in {sys.prefix}; name an interpreter that has it (--{job['role']}-python)"
+                f"there is no {name} in {sys.prefix}; name a Python that has it (--{job['role']}-python)"
             )
         self._framework = importlib.import_module(f"parity.frameworks.{name}")
         self._hooks = importlib.import_module(f"parity.frameworks.{name}_hooks")

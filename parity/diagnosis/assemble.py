@@ -19,6 +19,7 @@ from parity.diagnosis.values import input_findings, load_findings, value_finding
 from parity.evidence import Evidence
 from parity.finding import STAGES, Finding, Verdict
 from parity.judge import INNER, Row
+from parity.known import KNOWN
 
 __all__ = ["consequences", "diagnose", "hidden", "unexcused", "verdict_of"]
 
@@ -66,7 +67,9 @@ def diagnose(evidence: Evidence, more: Sequence[Finding] = ()) -> list[Finding]:
     found += _known_rows(evidence)
     acting = [each for each in found if each.verdict == "defect" and each.stage != "configuration"]
     unexplained = unexcused(wrong, found)
-    if unexplained and not acting:
+    if unexplained and not acting and _may_be_known(evidence):
+        found.append(_untold(unexplained[0]))
+    elif unexplained and not acting:
         first = unexplained[0]
         found.append(
             Finding(
@@ -76,13 +79,35 @@ def diagnose(evidence: Evidence, more: Sequence[Finding] = ()) -> list[Finding]:
                 "",
                 f"the {first.quantity} {first.label} differs first, in iteration {first.iteration}",
                 first.note or f"by {first.error:.3g} (rounding: {first.limit:.3g})",
-                "its cause is not known; every layer agrees on the reference's own inputs",
+                "its cause is not known"
+                + ("; every layer agrees on the reference's own inputs" if evidence.alone else ""),
                 order=first.iteration,
             )
         )
     found += evaluation_findings(evidence, found)
     found.sort(key=lambda each: (each.verdict != "defect", STAGES.index(each.stage), each.order))
     return grouped(found)
+
+
+def _may_be_known(evidence: Evidence) -> bool:
+    """Whether gradients of recordings may differ by a known difference, which only calls made alone show."""
+    if evidence.alone or not _losses_begin_equal(evidence.rows):
+        return False
+    first = evidence.iterations.get(0)
+    return first is not None and any(call.operation in KNOWN for call in first.reference.calls)
+
+
+def _untold(row: Row) -> Finding:
+    return Finding(
+        "inconclusive",
+        "gradients",
+        row.label,
+        "",
+        f"the {row.quantity} {row.label} differs first; recordings do not tell a mistake from a known "
+        "difference of the frameworks here",
+        row.note or f"by {row.error:.3g} (rounding: {row.limit:.3g})",
+        "run dgtool check-bp --reference with the reference's recording, where the port's framework is",
+    )
 
 
 def _stands_alone(found: Finding) -> bool:
@@ -166,6 +191,8 @@ def verdict_of(rows: Sequence[Row], findings: Sequence[Finding]) -> Verdict:
     """
     if not rows or any(finding.verdict == "defect" for finding in findings):
         return "defect"
+    if any(finding.verdict == "inconclusive" for finding in findings):
+        return "inconclusive"
     if unexcused(consequences(rows), findings):
         return "defect"
     if any(finding.cause != "biased_variance" for finding in findings):

@@ -10,7 +10,7 @@ from parity.calls import Call
 from parity.causes import CAUSES
 from parity.evidence import Evidence
 from parity.finding import Finding, Stage
-from parity.known import known_difference
+from parity.known import KNOWN, known_difference
 from parity.pair import Framework
 from parity.settings import LAYERS, Difference, differences, kind_of
 
@@ -28,6 +28,23 @@ class _Place:
     line: str
     members: tuple[str, ...] = ()
     """Of a whole network: its layers that differ so."""
+
+
+@dataclass(frozen=True)
+class _Wrong:
+    """A call that gives something else though it is given the same."""
+
+    stage: Stage
+    order: int
+    shown: list[str]
+    """What differs, in words."""
+    line: str
+    untold: bool = False
+    """Whether it may be a known difference of the frameworks, which only calls made alone show."""
+
+
+_ON = {True: "on the reference's own inputs", False: "on inputs that agree"}
+"""By whether the call was made alone."""
 
 
 def setting_finding(
@@ -62,12 +79,12 @@ def shown_value(value: Any) -> str:
 def layer_findings(evidence: Evidence) -> Iterator[Finding]:
     """Settings that differ, and calls that give something else on the same inputs."""
     places = _settings(evidence)
-    wrong: dict[str, tuple[Stage, int, list[str]]] = {}
+    wrong = {} if evidence.alone else _jumps(evidence)
     for number, replay in evidence.replays.items():
         if replay.forward_agrees and replay.backward_agrees:
             continue
         where = replay.reference.where
-        if where in wrong and wrong[where][0] == "forward":
+        if where in wrong and wrong[where].stage == "forward":
             continue
         stage: Stage = "backward" if replay.forward_agrees else "forward"
         rows = replay.backward if replay.forward_agrees else replay.forward
@@ -85,39 +102,53 @@ def layer_findings(evidence: Evidence) -> Iterator[Finding]:
                 order=number,
             )
             continue
-        wrong.setdefault(where, (stage, number, [_said(row) for row in rows if not row.good]))
+        said = [_said(row) for row in rows if not row.good]
+        wrong.setdefault(where, _Wrong(stage, number, said, evidence.line_of(replay.port)))
     values = {f"{value.network}.{value.name}" for value in evidence.values}
     called = {call.where: call.number for call, _ in _pairs(evidence)}
     for where, place in places.items():
         for found in place.differences:
             acting = [wrong[each] for each in (where, *place.members) if each in wrong]
-            idle: tuple[Stage, int, list[str]] = ("configuration", called.get(where, 0), [])
-            stage, order, shown = min(acting, key=lambda each: each[1], default=idle)
-            if not (found.certain or shown):
+            idle = _Wrong("configuration", called.get(where, 0), [], "")
+            act = min(acting, key=lambda each: each.order, default=idle)
+            if not (found.certain or act.shown):
                 continue
+            stage = act.stage
             if found.cause in ("momentum", "use_global_stats", "training") and stage == "configuration":
                 stage = _buffers_differ(evidence, where)
-            made = setting_finding(where, stage, found, place.line, order, _kind(evidence, where))
-            if shown:
-                alone = f"; on the reference's own inputs, {shown[0]}"
-                made = replace(made, evidence=made.evidence + alone)
+            made = setting_finding(where, stage, found, place.line, act.order, _kind(evidence, where))
+            if act.shown:
+                made = replace(made, evidence=f"{made.evidence}; {_ON[evidence.alone]}, {act.shown[0]}")
             yield made
     set_otherwise = {*places, *(each for place in places.values() for each in place.members)}
-    for where, (stage, order, shown) in wrong.items():
+    for where, act in wrong.items():
         explained = where in set_otherwise or any(name.startswith(f"{where}.") for name in values)
         if not explained:
-            replay = evidence.replays[order]
             yield Finding(
-                "defect",
-                stage,
+                "inconclusive" if act.untold else "defect",
+                act.stage,
                 where,
                 "",
                 f"{where} computes something else than the reference's",
-                f"on the reference's own inputs, {'; '.join(shown[:2])}",
+                f"{_ON[evidence.alone]}, {'; '.join(act.shown[:2])}",
                 "compare the layer's code and arguments with the reference's",
-                evidence.line_of(replay.port),
-                order=order,
+                act.line,
+                order=act.order,
             )
+
+
+def _jumps(evidence: Evidence) -> dict[str, _Wrong]:
+    """Return the calls of recordings that agree in what goes in and not in what comes out."""
+    found: dict[str, _Wrong] = {}
+    first = evidence.iterations.get(0)
+    for each in first.comparisons if first else ():
+        if each.inputs and each.agrees_in and not each.agrees_out:
+            said = [_said(row) for row in each.outputs if not row.good]
+            line = evidence.line_of(each.port)
+            call = each.reference
+            wrong = _Wrong("forward", call.number, said, line, call.operation in KNOWN)
+            found.setdefault(call.where, wrong)
+    return found
 
 
 def _pairs(evidence: Evidence) -> Iterator[tuple[Call, Call]]:

@@ -99,6 +99,8 @@ def _sentence(result: Result, dtype: str) -> str:
         case "framework":
             return "what differs is a known framework difference, by its exact formula; the port is right"
         case "inconclusive":
+            if untold := [f.what for f in result.findings if f.verdict == "inconclusive"]:
+                return untold[0]
             return (
                 f"rounding in {dtype} is as large as a mistake could be here; "
                 f"nothing was found, and nothing is shown; try {_remedy(dtype)}"

@@ -335,7 +335,7 @@ def test_a_file_of_the_converters_name_in_the_current_folder_is_not_imported(tmp
 
 def test_a_worker_that_writes_no_message_is_an_error_and_no_hang(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "parity.record._WORKER_CALL", "print('hello', flush=True); import time; time.sleep(60)"
+        "parity.process._WORKER_CALL", "print('hello', flush=True); import time; time.sleep(60)"
     )
     with pytest.raises(WorkerError, match="was killed by signal 9"):
         run("tests.tiny:TINY", tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Running both sides at once and handing on, in step, what they record."""
+"""A worker process: what it is to do, how it is started and stopped, and what it says."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,21 +24,11 @@ import numpy.typing as npt
 
 from converter.formats._atomic import atomic_path
 from parity import reprod
-from parity.errors import ComparisonError, WorkerError
+from parity.errors import WorkerError
 from parity.pair import Array, Framework, Implementation, Place
 from parity.place import command_of, device_of, variables_of
 
-__all__ = [
-    "Event",
-    "Job",
-    "Role",
-    "Run",
-    "Workers",
-    "ask_alone",
-    "run_reprod_log",
-    "spool_folder",
-    "watch_alone",
-]
+__all__ = ["ROLES", "Alone", "Job", "Role", "Run", "WorkerProcess", "run_reprod_log", "spool_folder"]
 
 Role = Literal["reference", "port"]
 ROLES: tuple[Role, Role] = ("reference", "port")
@@ -97,18 +87,6 @@ class Job:
     threads: int = 1
 
 
-@dataclass(frozen=True)
-class Event:
-    """The same message from both sides: ``ready``, ``unit``, ``losses`` or ``end`` of a run."""
-
-    kind: str
-    run: int
-    reference: Mapping[str, Any]
-    port: Mapping[str, Any]
-    tensors: tuple[Mapping[str, Array], Mapping[str, Array]] = field(default=({}, {}))
-    """Of a unit: the reference's and the port's arrays, valid until the next event is asked for."""
-
-
 @contextmanager
 def spool_folder() -> Iterator[Path]:
     """Make a folder for short-lived files, in memory where the system has room for it."""
@@ -120,7 +98,7 @@ def spool_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-class _Worker:
+class WorkerProcess:
     """A worker process and the thread that reads its messages."""
 
     def __init__(self, role: Role, job: Job, spool: Path, inbox: queue.Queue[tuple[Role, Any]]) -> None:
@@ -164,6 +142,7 @@ class _Worker:
                 raise WorkerError(
                     f"the {self.framework} worker ({role}) cannot be started by '{how}': {error}"
                 ) from error
+        self._slots = _Slots()
         self._reader = threading.Thread(target=self._read, args=(inbox,), daemon=True)
         self._reader.start()
 
@@ -182,6 +161,14 @@ class _Worker:
         with suppress(BrokenPipeError):  # a worker that died is reported by its reader
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
+
+    def tensors(self, message: Mapping[str, Any]) -> dict[str, Array]:
+        """Return the tensors of the unit that a message announces, valid until it is given back."""
+        return self._slots.tensors(message)
+
+    def wait(self) -> None:
+        """Wait until the process has ended by itself."""
+        self.process.wait()
 
     def failure(self, message: str | None = None) -> WorkerError:
         """Describe a worker that ended too early, with its last words."""
@@ -213,156 +200,55 @@ class _Worker:
                     stream.close()
 
 
-class Workers:
-    """Both sides' workers: a context manager that leaves no process behind, whatever happens."""
+class Alone:
+    """One side's worker on its own: a context manager that leaves no process behind."""
 
-    def __init__(
-        self, reference: Job, port: Job, spool: Path, progress: Callable[[Role, int, int], None]
-    ) -> None:
+    def __init__(self, role: Role, job: Job, spool: Path) -> None:
         self._inbox: queue.Queue[tuple[Role, Any]] = queue.Queue()
-        self._jobs: dict[Role, Job] = {"reference": reference, "port": port}
-        self._spool = spool
-        self._progress = progress
-        self._workers: dict[Role, _Worker] = {}
-        self._for_port: list[str] = []
-        self.environments: dict[Role, Mapping[str, Any]] = {}
+        self._given = role, job, spool
+        self.environment: Mapping[str, Any] = {}
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> Alone:
+        self._worker = WorkerProcess(*self._given, self._inbox)
         try:
-            for role, job in self._jobs.items():
-                self._workers[role] = _Worker(role, job, self._spool, self._inbox)
+            self.environment = self._next()["environment"]
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._workers.values():
-            worker.stop()
+        self._worker.stop()
 
-    def _next(self, role: Role) -> Mapping[str, Any]:
-        """Wait for a side's next message. Raises `WorkerError` as soon as either side fails."""
-        while not self._workers[role].messages:
-            sender, message = self._inbox.get()
-            worker = self._workers[sender]
-            if message is None:
-                raise worker.failure()
-            if message["kind"] == "failed":
-                raise worker.failure(f"failed: {message['message']}")
-            if message["kind"] == "losses":
-                self._progress(sender, message["run"], message["iteration"])
-            worker.messages.append(message)
-        return self._workers[role].messages.popleft()
+    def _next(self) -> Mapping[str, Any]:
+        """Wait for the next message. Raises `WorkerError` if the worker crashes, is killed or raises."""
+        _, message = self._inbox.get()
+        if message is None:
+            raise self._worker.failure()
+        if message["kind"] == "failed":
+            raise self._worker.failure(f"failed: {message['message']}")
+        return dict(message)
 
-    def events(self) -> Iterator[Event]:
-        """Yield what both sides recorded, in order, until their runs are over.
-
-        Raises `WorkerError` when a side crashes, is killed or raises, and `ComparisonError` when
-        the sides do not record the same things in the same order.
-        """
-        for role in ROLES:
-            self.environments[role] = self._next(role)["environment"]
-        slots = _Slots(), _Slots()
-        remaining = len(self._jobs["reference"].runs)
+    def messages(self) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Array]]]:
+        """Yield what the runs record, a unit with its tensors, which are valid until the next one."""
+        remaining = len(self._given[1].runs)
         while remaining:
-            reference, port = self._next("reference"), self._next("port")
-            if _key(reference) != _key(port):
-                raise ComparisonError(
-                    f"the sides do not record the same things: the reference has {_say(reference)} where the "
-                    f"port has {_say(port)}; both must have the same networks, in the same order, and report "
-                    f"gradients equally often"
-                )
-            if reference["kind"] == "unit":
-                tensors = (slots[0].tensors(reference), slots[1].tensors(port))
-                yield Event("unit", reference["run"], reference, port, tensors)
-                for role in ROLES:
-                    self._workers[role].tell("back")
-                while self._for_port:
-                    self._workers["port"].tell(self._for_port.pop(0))
-            else:
-                yield Event(reference["kind"], reference["run"], reference, port)
-            remaining -= reference["kind"] == "end"
+            message = self._next()
+            unit = message["kind"] == "unit"
+            yield message, self._worker.tensors(message) if unit else {}
+            if unit:
+                self._worker.tell("back")
+            remaining -= message["kind"] == "end"
 
-    def give_state(self, path: Path) -> None:
-        """Let the port's next iteration start from the state in a file, once this unit is given back."""
-        self._for_port.append(str(path))
-
-    def write_reprod_log(self, reference: Path, port: Path, log: Path) -> None:
-        """Have reprod_log compare two of its files, in the worker that has Paddle loaded already."""
-        role = next(role for role in ROLES if self._workers[role].framework == "paddle")
-        self._ask(role, {"do": "log", "reference": str(reference), "port": str(port), "log": str(log)})
-        self._next(role)  # without a log where reprod_log is not installed
-
-    def replay(
-        self, calls: Mapping[Role, Sequence[Mapping[str, Any]]], out: Mapping[Role, Path]
-    ) -> dict[Role, list[Mapping[str, Any]]]:
-        """Have both sides make the given calls again, each alone (parity/frameworks/_replay.py)."""
-        for role in ROLES:
-            self._ask(role, {"do": "replay", "calls": list(calls[role]), "out": str(out[role])})
-        return {role: self._next(role)["calls"] for role in ROLES}
-
-    def evaluate(
-        self, inputs: Mapping[str, Sequence[Any]], out: Mapping[Role, Path]
-    ) -> dict[Role, Mapping[str, Any]]:
-        """Have both sides call networks in evaluation mode, on the inputs at the given places."""
-        for role in ROLES:
-            self._ask(role, {"do": "evaluate", "inputs": dict(inputs), "out": str(out[role])})
-        return {role: self._next(role) for role in ROLES}
-
-    def _ask(self, role: Role, command: Mapping[str, Any]) -> None:
-        self._workers[role].tell(json.dumps(command))
+    def ask(self, command: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Have the worker do one more thing, and return its answer."""
+        self._worker.tell(json.dumps(command))
+        return self._next()
 
     def finish(self) -> None:
-        """Let the workers end by themselves."""
-        for worker in self._workers.values():
-            worker.tell("done")
-        for worker in self._workers.values():
-            worker.process.wait()
-
-
-def watch_alone(job: Job, spool: Path, inbox: queue.Queue[tuple[Role, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Run one side alone and yield its messages; for runs that record losses only.
-
-    Raises `WorkerError` if it crashes, is killed or raises.
-    """
-    worker = _Worker("reference", job, spool, inbox)
-    try:
-        remaining = len(job.runs)
-        while remaining:
-            _, message = inbox.get()
-            if message is None:
-                raise worker.failure()
-            if message["kind"] == "failed":
-                raise worker.failure(f"failed: {message['message']}")
-            remaining -= message["kind"] == "end"
-            yield message
-        worker.tell("done")
-        worker.process.wait()
-    finally:
-        worker.stop()
-
-
-def ask_alone(job: Job, spool: Path, command: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Start one side without a run, have it do one thing, and return its answer.
-
-    Raises `WorkerError` if it crashes, is killed or raises.
-    """
-    inbox: queue.Queue[tuple[Role, Any]] = queue.Queue()
-    worker = _Worker("reference", job, spool, inbox)
-    try:
-        worker.tell(json.dumps(command))
-        while True:
-            _, message = inbox.get()
-            if message is None:
-                raise worker.failure()
-            if message["kind"] == "failed":
-                raise worker.failure(f"failed: {message['message']}")
-            if message["kind"] != "hello":
-                worker.tell("done")
-                worker.process.wait()
-                return dict(message)
-    finally:
-        worker.stop()
+        """Let the process end by itself."""
+        self._worker.tell("done")
+        self._worker.wait()
 
 
 def run_reprod_log(reference: Path, port: Path, log: Path) -> None:
@@ -381,19 +267,6 @@ def run_reprod_log(reference: Path, port: Path, log: Path) -> None:
         if finished.returncode:
             lines = finished.stderr.splitlines()[-_LOG_LINES:]
             raise WorkerError("reprod_log failed:" + "".join(f"\n    {line}" for line in lines))
-
-
-def _key(message: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(message.get(name) for name in ("kind", "run", "iteration", "quantity", "call", "network"))
-
-
-def _say(message: Mapping[str, Any]) -> str:
-    parts = [message.get("quantity", message["kind"])]
-    if "network" in message:
-        parts.append(f"of {message['network']}")
-    if message.get("iteration", -1) >= 0:
-        parts.append(f"in iteration {message['iteration']}")
-    return " ".join(parts)
 
 
 class _Slots:

@@ -1,0 +1,254 @@
+"""A recording: everything that one side of a check computed, in a folder, for a comparison elsewhere.
+
+    recording.json        which pair, side, options, runs; digests of the batches
+    float32/trace.json    the first run's trace, with all that was recorded (`parity.trace`)
+    float64/trace.json    the run's that judges; with the tensors of every call, and, for a reference,
+                          what its calls give alone and its networks in evaluation mode
+
+A recorded reference takes the place of a live one (``check-bp --reference DIR``), and two recordings are
+compared where neither framework is installed (``compare DIR DIR``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converter.knowledge import Expected, Knowledge, LayerSpec
+from parity.calls import CallTable, align_calls
+from parity.errors import ComparisonError, TraceError, UsageError
+from parity.folder import replaced_folder
+from parity.introspect import layers_of
+from parity.pair import Array, Framework, Pair
+from parity.process import Alone, Job, Role, Run, spool_folder
+from parity.replays import replay_jobs
+from parity.stand_in import StandIn
+from parity.trace import Trace, TraceWriter
+from parity.weights import matched_weights, write_batches
+
+__all__ = ["FILE", "Recording", "batch_digest", "record_side"]
+
+FILE, BATCH = "recording.json", "batch-0000.npz"
+SCHEMA = "dgtool.recording/1"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording read back; its traces stay on disk."""
+
+    folder: Path
+    pair: str
+    role: Role
+    framework: Framework
+    options: Mapping[str, Any]
+    runs: tuple[Run, ...]
+    batches: tuple[str, ...]
+    """Digests, one an iteration."""
+
+    @classmethod
+    def open(cls, folder: Path) -> Recording:
+        """Read a recording's description. Raises `TraceError` if the folder holds none of this version."""
+        path = folder / FILE
+        try:
+            content = json.loads(path.read_text())
+            if content["schema"] != SCHEMA:
+                raise TraceError(f"{path}: is of version {content['schema']}; this dgtool reads {SCHEMA}")
+            runs = tuple(Run(**run) for run in content["runs"])
+            if not runs or any(run.dtype not in ("float32", "float64") for run in runs):
+                raise ValueError("its runs are not known")
+            if content["role"] not in ("reference", "port"):
+                raise ValueError("its role is not known")
+            if content["framework"] not in ("torch", "paddle"):
+                raise ValueError("its framework is not known")
+            return cls(
+                folder,
+                str(content["pair"]),
+                content["role"],
+                content["framework"],
+                dict(content["options"]),
+                runs,
+                tuple(map(str, content["batches"])),
+            )
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise TraceError(
+                f"{folder}: holds no readable {FILE} ({type(error).__name__}: {error}); "
+                "give the folder that dgtool record wrote"
+            ) from error
+
+    def side(self) -> StandIn:
+        """Return what stands in for the side's worker. Raises `TraceError`."""
+        return StandIn([Trace.open(self.folder / run.dtype) for run in self.runs], self.runs)
+
+    def initial_state(self) -> dict[str, dict[str, Array]]:
+        """Return the weights that the first run started from, by network. Raises `TraceError`."""
+        trace = Trace.open(self.folder / self.runs[0].dtype)
+        return {network: trace.arrays((-1, "state", 0, network)) for network in trace.networks}
+
+    def layers(self) -> Mapping[str, LayerSpec]:
+        """Return the layers of a Torch side, by path with the network's name first. Raises `TraceError`."""
+        trace = Trace.open(self.folder / self.runs[0].dtype)
+        kinds: dict[str, str] = {}
+        tensors: dict[str, Expected] = {}
+        for network, described in trace.networks.items():
+            kinds |= {f"{network}.{path}".rstrip("."): kind for path, kind in described["layers"].items()}
+            tensors |= {f"{network}.{name}": Expected() for name in described["tensors"]}
+        return layers_of(Knowledge("torch", kinds, tensors))
+
+    def batch(self) -> dict[str, Array]:
+        """Return the first iteration's batch. Raises `TraceError`."""
+        try:
+            with np.load(self.folder / BATCH, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise TraceError(f"{self.folder}: holds no readable {BATCH} ({error})") from error
+
+    def check_matches(self, pair: Pair, options: Mapping[str, Any], runs: Sequence[Run]) -> None:
+        """See that this is the reference of what is asked for. Raises `UsageError` with what differs."""
+        iters = max(run.iters for run in runs)
+        asked = {
+            "side": "reference",
+            "pair": pair.name,
+            "framework": pair.reference.framework,
+            "options": dict(options),
+            "runs": _loops(runs),
+            "batches": [batch_digest(pair.batch(options, iteration)) for iteration in range(iters)],
+        }
+        if differences := _differences(self._said(), asked):
+            raise UsageError(f"{self.folder} is a recording of something else: {'; '.join(differences)}")
+
+    def check_goes_with(self, port: Recording) -> None:
+        """See that a port's recording is of the same loop. Raises `ComparisonError` with what differs."""
+        expected = {**self._said(), "side": "port", "framework": port.framework}
+        differences = _differences(port._said(), expected)
+        if self.role != "reference":
+            differences.insert(0, f"{self.folder} is of the port, and stands in the reference's place")
+        if differences:
+            raise ComparisonError(f"the recordings are of different things: {'; '.join(differences)}")
+
+    def _said(self) -> dict[str, Any]:
+        return {
+            "side": self.role,
+            "pair": self.pair,
+            "framework": self.framework,
+            "options": dict(self.options),
+            "runs": _loops(self.runs),
+            "batches": list(self.batches),
+        }
+
+
+def _loops(runs: Sequence[Run]) -> list[str]:
+    return [f"{run.iters} iterations in {run.dtype}" for run in runs]
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Say what differs; the batches are told by their digests, which say nothing to a reader."""
+    return [
+        f"{name} {_say(found[name])}, not {_say(value)}" if name != "batches" else "other batches"
+        for name, value in wanted.items()
+        if found[name] != value
+    ]
+
+
+def _say(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items()) or "none"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def batch_digest(batch: Mapping[str, Array]) -> str:
+    """Return a digest of a batch: its names, dtypes, shapes and bytes."""
+    found = hashlib.sha256()
+    for name, array in sorted(batch.items()):
+        found.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def record_side(
+    pair: Pair,
+    options: Mapping[str, Any],
+    runs: Sequence[Run],
+    role: Role,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    threads: int = 1,
+    progress: Callable[[int, int], None] = lambda run, iteration: None,
+) -> Recording:
+    """Run one side of ``pair`` and keep everything that a check would compare in the folder ``out``.
+
+    ``runs`` and ``weights`` are those of `parity.session.check`. ``progress`` is told a run's number and
+    the iteration that is done. ``out`` appears as a whole or not at all. Raises `UsageError` if ``out`` is
+    something else's folder, `WorkerError` if the side cannot be run.
+    """
+    side = pair.reference if role == "reference" else pair.port
+    if any(run.lockstep for run in runs):
+        raise UsageError("a side alone cannot be run in lockstep")
+    runs = [*runs[:-1], replace(runs[-1], calls=True, floor=role == "reference")]
+    with (
+        replaced_folder(out, FILE) as folder,
+        spool_folder() as spool,
+        tempfile.TemporaryDirectory(prefix=f".{out.name}.calls.", dir=folder.parent) as calls,
+    ):
+        files = matched_weights(pair, options, weights, spool, {side.framework})
+        iters = max(run.iters for run in runs)
+        batches = write_batches(pair, options, iters, spool)
+        job = Job(side, options, files[side.framework], batches, runs, Path(calls), threads)
+        traces = [TraceWriter(folder / run.dtype, side.framework, run.dtype, options) for run in runs]
+        traced: list[Mapping[str, Any]] = []
+        with Alone(role, job, spool) as worker:
+            for message, tensors in worker.messages():
+                trace = traces[message["run"]]
+                if message["kind"] == "ready":
+                    trace.ready(message)
+                    trace.describe(worker.environment, message["networks"])
+                elif message["kind"] == "losses":
+                    trace.losses(message)
+                    progress(message["run"], message["iteration"])
+                elif message["kind"] == "unit":
+                    trace.unit(message, tensors, {})
+                elif message["kind"] == "calls":
+                    trace.calls(message)
+                    traced += [message] if "file" in message else []
+            if role == "reference" and traced:
+                _repeat(worker, traced, Path(calls), traces[-1])
+            worker.finish()
+        for trace in traces:
+            trace.close()
+        content = {
+            "schema": SCHEMA,
+            "pair": pair.name,
+            "role": role,
+            "framework": side.framework,
+            "options": dict(options),
+            "runs": [asdict(run) for run in runs],
+            "batches": [batch_digest(pair.batch(options, iteration)) for iteration in range(iters)],
+        }
+        shutil.copyfile(batches[0], folder / BATCH)
+        (folder / FILE).write_text(json.dumps(content, indent=1) + "\n")
+    return Recording.open(out)
+
+
+def _repeat(worker: Alone, traced: Sequence[Mapping[str, Any]], folder: Path, trace: TraceWriter) -> None:
+    """Have the reference make its calls again, alone and in evaluation mode, as a check may want it to."""
+    inputs: dict[str, Any] = {}
+    for message in traced:
+        table = CallTable.from_message(message)
+        for name, head in message["heads"].items():
+            if head["training"]:
+                inputs[name] = [table.place_of(entry) for entry in head["inputs"]]
+    out = folder / "evaluation"
+    trace.answer("evaluate", worker.ask({"do": "evaluate", "inputs": inputs, "out": str(out)}), out)
+    first = CallTable.from_message(traced[0])
+    jobs, _ = replay_jobs(first, align_calls(first, first), folder)
+    out = folder / "replay"
+    trace.answer("replay", worker.ask({"do": "replay", "calls": jobs, "out": str(out)}), out)

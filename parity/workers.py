@@ -1,0 +1,174 @@
+"""Running both sides at once and handing on, in step, what they record."""
+
+from __future__ import annotations
+
+import json
+import queue
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from parity.errors import ComparisonError
+from parity.pair import Array
+from parity.process import ROLES, Job, Role, WorkerProcess
+from parity.stand_in import StandIn
+
+__all__ = ["Event", "Workers"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """The same message from both sides: ``ready``, ``unit``, ``losses`` or ``end`` of a run."""
+
+    kind: str
+    run: int
+    reference: Mapping[str, Any]
+    port: Mapping[str, Any]
+    tensors: tuple[Mapping[str, Array], Mapping[str, Array]] = field(default=({}, {}))
+    """Of a unit: the reference's and the port's arrays, valid until the next event is asked for."""
+
+
+class Workers:
+    """Both sides' workers: a context manager that leaves no process behind, whatever happens."""
+
+    def __init__(
+        self,
+        reference: Job | StandIn,
+        port: Job | StandIn,
+        spool: Path,
+        progress: Callable[[Role, int, int], None],
+    ) -> None:
+        self._inbox: queue.Queue[tuple[Role, Any]] = queue.Queue()
+        self._jobs: dict[Role, Job | StandIn] = {"reference": reference, "port": port}
+        self._spool = spool
+        self._progress = progress
+        self._workers: dict[Role, WorkerProcess | StandIn] = {}
+        self._for_port: list[str] = []
+        self.environments: dict[Role, Mapping[str, Any]] = {}
+
+    def __enter__(self) -> Workers:
+        try:
+            for role, job in self._jobs.items():
+                self._workers[role] = (
+                    job if isinstance(job, StandIn) else WorkerProcess(role, job, self._spool, self._inbox)
+                )
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers.values():
+            worker.stop()
+
+    def _next(self, role: Role) -> Mapping[str, Any]:
+        """Wait for a side's next message. Raises `WorkerError` as soon as either side fails."""
+        asked = self._workers[role]
+        if isinstance(asked, StandIn):
+            message = asked.next()
+            if message["kind"] == "losses":
+                self._progress(role, message["run"], message["iteration"])
+            return message
+        while not asked.messages:
+            sender, message = self._inbox.get()
+            worker = self._workers[sender]
+            assert isinstance(worker, WorkerProcess)
+            if message is None:
+                raise worker.failure()
+            if message["kind"] == "failed":
+                raise worker.failure(f"failed: {message['message']}")
+            if message["kind"] == "losses":
+                self._progress(sender, message["run"], message["iteration"])
+            worker.messages.append(message)
+        return asked.messages.popleft()
+
+    def events(self) -> Iterator[Event]:
+        """Yield what both sides recorded, in order, until their runs are over.
+
+        Raises `WorkerError` when a side crashes, is killed or raises, and `ComparisonError` when
+        the sides do not record the same things in the same order.
+        """
+        for role in ROLES:
+            self.environments[role] = self._next(role)["environment"]
+        remaining = len(self._jobs["reference"].runs)
+        while remaining:
+            reference, port = self._next("reference"), self._next("port")
+            if _key(reference) != _key(port):
+                raise ComparisonError(
+                    f"the sides do not record the same things: the reference has {_say(reference)} where the "
+                    f"port has {_say(port)}; both must have the same networks, in the same order, and report "
+                    f"gradients equally often"
+                )
+            if reference["kind"] == "unit":
+                tensors = (
+                    self._workers["reference"].tensors(reference),
+                    self._workers["port"].tensors(port),
+                )
+                yield Event("unit", reference["run"], reference, port, tensors)
+                for role in ROLES:
+                    self._workers[role].tell("back")
+                while self._for_port:
+                    self._workers["port"].tell(self._for_port.pop(0))
+            else:
+                yield Event(reference["kind"], reference["run"], reference, port)
+            remaining -= reference["kind"] == "end"
+
+    def give_state(self, path: Path) -> None:
+        """Let the port's next iteration start from the state in a file, once this unit is given back."""
+        self._for_port.append(str(path))
+
+    def write_reprod_log(self, reference: Path, port: Path, log: Path) -> None:
+        """Have reprod_log compare two of its files, in the worker that has Paddle loaded already."""
+        role = next(role for role in ROLES if self._workers[role].framework == "paddle")
+        if isinstance(self._workers[role], StandIn):
+            return
+        self._ask(role, {"do": "log", "reference": str(reference), "port": str(port), "log": str(log)})
+        self._next(role)  # without a log where reprod_log is not installed
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether both sides can make calls again: a recorded reference has its answers ready, a port not."""
+        reference, port = self._workers["reference"], self._workers["port"]
+        return isinstance(port, WorkerProcess) and (
+            isinstance(reference, WorkerProcess) or reference.has_answers
+        )
+
+    def replay(
+        self, calls: Mapping[Role, Sequence[Mapping[str, Any]]], out: Mapping[Role, Path]
+    ) -> dict[Role, list[Mapping[str, Any]]]:
+        """Have both sides make the given calls again, each alone (parity/frameworks/_replay.py)."""
+        for role in ROLES:
+            self._ask(role, {"do": "replay", "calls": list(calls[role]), "out": str(out[role])})
+        return {role: self._next(role)["calls"] for role in ROLES}
+
+    def evaluate(
+        self, inputs: Mapping[str, Sequence[Any]], out: Mapping[Role, Path]
+    ) -> dict[Role, Mapping[str, Any]]:
+        """Have both sides call networks in evaluation mode, on the inputs at the given places."""
+        for role in ROLES:
+            self._ask(role, {"do": "evaluate", "inputs": dict(inputs), "out": str(out[role])})
+        return {role: self._next(role) for role in ROLES}
+
+    def _ask(self, role: Role, command: Mapping[str, Any]) -> None:
+        self._workers[role].tell(json.dumps(command))
+
+    def finish(self) -> None:
+        """Let the workers end by themselves."""
+        for worker in self._workers.values():
+            worker.tell("done")
+        for worker in self._workers.values():
+            worker.wait()
+
+
+def _key(message: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(message.get(name) for name in ("kind", "run", "iteration", "quantity", "call", "network"))
+
+
+def _say(message: Mapping[str, Any]) -> str:
+    parts = [message.get("quantity", message["kind"])]
+    if "network" in message:
+        parts.append(f"of {message['network']}")
+    if message.get("iteration", -1) >= 0:
+        parts.append(f"in iteration {message['iteration']}")
+    return " ".join(parts)
