@@ -289,23 +289,11 @@ def given_options(settings: Sequence[str] | None, **values: Any) -> dict[str, An
 
     Raises `UsageError` for a setting that is not NAME=VALUE.
     """
+    from parity.options import read_settings
+
     given = {
         name: value.value if isinstance(value, Enum) else value
         for name, value in values.items()
         if value is not None
     }
-    return {**given, **dict(map(_setting, settings or ()))}
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """Read ``NAME=VALUE``; the value is written as in TOML, and is a text if it is nothing else."""
-    from converter import _toml
-    from parity import UsageError
-
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise UsageError(f"cannot read the option '{text}': write NAME=VALUE, as in batch=8")
-    try:
-        return name.strip(), _toml.loads(f"value = {value}")["value"]
-    except _toml.TOMLDecodeError:
-        return name.strip(), value.strip()
+    return {**given, **read_settings(settings or ())}

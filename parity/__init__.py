@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     )
     from parity.judge import Row
     from parity.metrics import Metrics, measure
+    from parity.own_loop import Recorder
     from parity.pair import Implementation, Observer, Pair, Side, load_pair
     from parity.process import Run
     from parity.result import Loss, Result
-    from parity.session import check
+    from parity.session import check, check_recordings
+    from parity.testing import assert_parity
     from parity.trace import Trace
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "Observer",
     "Pair",
     "ParityError",
+    "Recorder",
     "Result",
     "Row",
     "Run",
@@ -40,7 +43,9 @@ __all__ = [
     "TraceError",
     "UsageError",
     "WorkerError",
+    "assert_parity",
     "check",
+    "check_recordings",
     "load_pair",
     "measure",
 ]
@@ -49,10 +54,12 @@ _HOMES = {
     "parity.errors": "ComparisonError CouldNotRunError ParityError TraceError UsageError WorkerError",
     "parity.judge": "Row",
     "parity.metrics": "Metrics measure",
+    "parity.own_loop": "Recorder",
     "parity.pair": "Implementation Observer Pair Side load_pair",
     "parity.process": "Run",
     "parity.result": "Loss Result",
-    "parity.session": "check",
+    "parity.session": "check check_recordings",
+    "parity.testing": "assert_parity",
     "parity.trace": "Trace",
 }
 """Which module has which names. Workers, whose environment may lack what others need, load the rest only."""

@@ -29,10 +29,10 @@ from parity.errors import TraceError
 from parity.pair import Array, Framework
 from parity.result import json_safe
 
-__all__ = ["SCHEMA", "Trace", "TraceWriter", "UnitKey"]
+__all__ = ["FILE", "SCHEMA", "Trace", "TraceWriter", "UnitKey"]
 
 SCHEMA = "dgtool.trace/1"
-_FILE = "trace.json"
+FILE = "trace.json"
 _UNIT_ENTRIES = ("iteration", "quantity", "network", "call", "absent", "buffers", "floors", "terms")
 
 _NOT_READY = ("kind", "run", "networks")
@@ -47,7 +47,7 @@ class TraceWriter:
     """Collects one side's trace in a folder; `close` writes ``trace.json``, and with it the trace."""
 
     def __init__(self, folder: Path, framework: Framework, dtype: str, options: Mapping[str, Any]) -> None:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._content: dict[str, Any] = {
             "schema": SCHEMA,
@@ -116,7 +116,7 @@ class TraceWriter:
 
     def close(self) -> None:
         """Write ``trace.json``."""
-        with atomic_path(self._folder / _FILE) as partial:
+        with atomic_path(self._folder / FILE) as partial:
             partial.write_text(json.dumps(json_safe(self._content), indent=1, allow_nan=False) + "\n")
 
 
@@ -141,7 +141,7 @@ class Trace:
     @classmethod
     def open(cls, folder: Path) -> Trace:
         """Read a trace's description. Raises `TraceError` if the folder holds no trace of this version."""
-        path = folder / _FILE
+        path = folder / FILE
         try:
             content = json.loads(path.read_text())
             if content["schema"] != SCHEMA:
@@ -162,7 +162,7 @@ class Trace:
             )
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
-                f"{folder}: holds no readable {_FILE} ({type(error).__name__}: {error})"
+                f"{folder}: holds no readable {FILE} ({type(error).__name__}: {error})"
             ) from error
 
     def arrays(self, key: UnitKey) -> dict[str, Array]:
