@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from parity.errors import CouldNotRunError
+from parity.frameworks import torch_float32
+from parity.frameworks._patch import Undo
 from parity.pair import Array
 from parity.recorder import disturbed
 
@@ -37,6 +39,8 @@ __all__ = [
 _BATCH_SEED = 12345
 _RMSPROP_SLOTS = ("square_avg", "grad_avg")
 """What Paddle's RMSProp keeps as well. Its momentum carries the rate, and it counts no steps."""
+_installed: Undo = []
+"""What takes Paddle's numbers out of Torch's functions again."""
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -50,6 +54,10 @@ def prepare(dtype: str, threads: int) -> None:
     """Make ``dtype`` the default of every layer and tensor built from here on."""
     torch.set_num_threads(threads)
     torch.set_default_dtype(getattr(torch, dtype))
+    while _installed:
+        _installed.pop()()
+    if dtype == "float64":
+        _installed.extend(torch_float32.install())
 
 
 def seed(number: int) -> None:
@@ -175,11 +183,11 @@ def share_hyperparameters(
 ) -> list[str]:
     """Give layers and optimizers the numbers that Paddle, which keeps these in float32, really uses.
 
-    Paddle passes the epsilon of BatchNorm and LayerNorm, BatchNorm's momentum, and its Momentum
-    optimizer's mu to its kernels as float32 (paddle/phi/ops/yaml/ops.yaml, ``batch_norm``,
-    ``layer_norm`` and ``momentum_``), so in float64 the
-    two frameworks compute with different real numbers unless the Torch side takes Paddle's.
-    Returns the names of what was changed.
+    Paddle passes the epsilon of BatchNorm and LayerNorm, BatchNorm's momentum, its Momentum optimizer's mu
+    and AdamW's decay to its kernels as float32 (paddle/phi/ops/yaml/ops.yaml, ``batch_norm``,
+    ``layer_norm``, ``momentum_`` and ``adamw_``), so in float64 the two frameworks compute with different
+    real numbers unless the Torch side takes Paddle's. (`torch_float32` does so for functions.) Returns the
+    names of what was changed.
     """
     changed = []
     for network_name, network in networks.items():
@@ -197,7 +205,9 @@ def share_hyperparameters(
             if before != (module.eps, module.momentum):
                 changed.append(f"{network_name}.{path}")
         changed += [
-            f"{network_name}.{path}" for path, module in network.named_modules() if _share_averages(module)
+            f"{network_name}.{path}"
+            for path, module in network.named_modules()
+            if _share_averages(module) or isinstance(module, torch_float32.LAYERS)
         ]
     for name, optimizer in optimizers.items():
         if isinstance(optimizer, torch.optim.SGD):
@@ -205,6 +215,10 @@ def share_hyperparameters(
                 group["momentum"] = _float32(group["momentum"])
                 if group["momentum"]:  # Paddle's Momentum takes its decay along, in float32 too
                     group["weight_decay"] = _float32(group["weight_decay"])
+            changed.append(name)
+        elif isinstance(optimizer, torch.optim.AdamW):
+            for group in optimizer.param_groups:
+                group["weight_decay"] = _float32(group["weight_decay"])
             changed.append(name)
     return changed
 

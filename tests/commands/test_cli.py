@@ -232,7 +232,7 @@ def test_convert_json_holds_numbers_that_json_lacks_as_strings(dgtool, tmp_path)
         (
             ("check-bp", "--out", "folder.pth", *SMALL),
             2,
-            "is not the result of a check; choose another --out",
+            "holds no check.json that could be replaced; choose another --out",
         ),
         (("check-bp", "--weights", "empty.pth", *SMALL), 1, "empty.pth: is not a zip file"),
         (("check-bp", "--pair", "tests.planted:RAISES", *SMALL), 3, "RuntimeError: planted failure"),

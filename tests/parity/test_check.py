@@ -355,7 +355,7 @@ def test_what_the_oracle_shared_is_told_whichever_side_torch_is(tmp_path):
 
 def test_a_folder_of_someone_elses_is_not_replaced(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(UsageError, match="is not the result of a check"):
+    with pytest.raises(UsageError, match="holds no check.json that could be replaced"):
         run(DISCOGAN, tmp_path, width=4)
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 

@@ -26,6 +26,7 @@ FRAMEWORK_FILES = {
     "parity/frameworks/torch.py": "torch",
     "parity/frameworks/torch_hooks.py": "torch",
     "parity/frameworks/torch_noise.py": "torch",
+    "parity/frameworks/torch_float32.py": "torch",
     "parity/frameworks/paddle.py": "paddle",
     "parity/frameworks/paddle_hooks.py": "paddle",
 }
