@@ -21,7 +21,9 @@ from dgtool.grad_diff import grad_diff
 from dgtool.init_weights import init_weights
 from dgtool.inspect import inspect
 from dgtool.judge import judge
+from dgtool.new_pair import new_pair
 from dgtool.noise_floor import noise_floor
+from dgtool.record import record
 from dgtool.verify import verify
 
 ROOT = Path(__file__).parent.parent
@@ -33,29 +35,48 @@ COPIED = ("DG_torch", "DG_paddle", "examples")
 """What the documents' commands find in the folder where they are run."""
 
 
-def shown_commands(document: str) -> list[str]:
-    """Return the commands of a document; one may go on in the next line, after a backslash."""
-    text = (ROOT / document).read_text()
-    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
-    return [
-        found[1] for block in blocks for found in re.finditer(r"^\$ ((?:.*\\\n)*.*)$", block, re.MULTILINE)
-    ]
+BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.DOTALL | re.MULTILINE)
+
+
+def steps(document: str) -> list[tuple[str, str, str]]:
+    """Return what a reader does, in order: commands with what they end by saying, and files to write.
+
+    A command may go on in the next line, after a backslash. A block with a title is that file's text.
+    """
+    found = []
+    for kind, title, text in BLOCK.findall((ROOT / document).read_text()):
+        if title:
+            found.append(("write", title, text))
+        elif kind == "console":
+            for part in re.split(r"^(?=\$ )", text, flags=re.MULTILINE):
+                command = re.match(r"\$ ((?:.*\\\n)*.*)", part)
+                verdict = re.search(r"^verdict: \w+", part, re.MULTILINE)
+                if command:
+                    found.append(("run", command[1], verdict[0] if verdict else ""))
+    return found
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("document", [name for name in DOCUMENTS if shown_commands(name)])
-def test_every_command_shown_runs(document, tmp_path):
-    """Each from the folder where the document's reader is, in one shell, for some set variables."""
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if any(s[0] == "run" for s in steps(name))])
+def test_what_a_reader_does_works_as_shown(document, tmp_path):
+    """Every step from the folder where the reader is, in one shell, for some set variables."""
     for name in COPIED:
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "weights").mkdir()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    lines = [
-        f"cd '{tmp_path}' && {{ {command}\n}} || {{ echo FAILED: '{number}'; exit 1; }}"
-        for number, command in enumerate(shown_commands(document))
-    ]
+    script = []
+    for number, (kind, what, text) in enumerate(steps(document)):
+        if kind == "write":
+            (tmp_path / f"text-{number}").write_text(text)
+            script.append(f"cd '{tmp_path}' && cp 'text-{number}' '{what}'")
+            continue
+        expected = 1 if text == "verdict: defect" else 0
+        script.append(f"cd '{tmp_path}' && {{ {what}\n}} > said; code=$?; cat said")
+        script.append(f"test $code = {expected} || {{ echo FAILED: '{number}'; exit 1; }}")
+        if text:
+            script.append(f"grep -q '^{text}' said || {{ echo 'NOT SAID: {text}'; exit 1; }}")
     finished = subprocess.run(
-        ["bash", "-c", "\n".join(lines)],
+        ["bash", "-c", "\n".join(script)],
         cwd=tmp_path,
         env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -80,8 +101,8 @@ def test_every_example_of_help_runs(tmp_path):
     environment = {**os.environ, "PATH": path}
     train = [sys.executable, "-m", "examples.resume.torch_model", "train.pth"]
     subprocess.run(train, cwd=tmp_path, env=environment, check=True)
-    commands = [init_weights, inspect, convert, convert_optimizer, verify, check_bp, explain, judge]
-    commands += [grad_diff, compare, noise_floor]
+    commands = [init_weights, inspect, convert, convert_optimizer, verify, new_pair, record, check_bp]
+    commands += [explain, judge, grad_diff, compare, noise_floor]
     examples = [line for command in commands for line in re.findall(r"- `(dgtool .*)`", command.__doc__)]
     assert len(examples) >= 2 * len(commands) - 1
     for example in examples:
