@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
-from converter import Knowledge, PlanError, Request, Step, TensorInfo, make_plan
+from converter import Knowledge, PlanError, Request, RuleFile, Step, TensorInfo, make_plan
 from converter.operations import Operation, Repeated, apply, invert
+from converter.rule_file import NO_RULES
 from parity.errors import ComparisonError
 from parity.pair import Array, Framework
 
-__all__ = ["Alignment", "Match", "NetworkTensors", "align"]
+__all__ = ["COUNTER", "Alignment", "Match", "NetworkTensors", "Parts", "align"]
+
+COUNTER = "step"
+"""The slot that counts an optimizer's steps: a number, not laid out like its parameter."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,27 @@ class Match:
     """Lays out the port's parameter, or its gradient or moment, as the reference has it."""
     to_port: Callable[[Array], Array]
     """The other way."""
+    owners: tuple[str, str]
+    """The tensors of the two sides that these are, or are parts of."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a tensor that is several on the other side is taken apart into, and how."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    apart: Callable[[Array], list[Array]]
+    together: Callable[[list[Array]], Array]
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """One network's matches by the reference's name, and what has no counterpart."""
+    """One network's matches by the reference's name, and what has no counterpart.
+
+    A tensor that is several on the other side (a packed ``in_proj_weight``) is matched by its parts, which
+    are called ``in_proj_weight[q_proj.weight]``; `taken_apart` makes them.
+    """
 
     matches: Mapping[str, Match]
     missing: Mapping[str, str]
@@ -58,6 +78,53 @@ class Alignment:
     """Tensors of the port that nothing in the reference corresponds to."""
     misshapen: Mapping[str, str]
     """By the reference's name, what is wrong with the shapes."""
+    packed: tuple[Mapping[str, Parts], Mapping[str, Parts]] = ({}, {})
+    """The reference's tensors that are taken apart, and the port's."""
+
+    def taken_apart(self, side: Literal[0, 1], arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Return a side's tensors (or their gradients, or ``name/slot``) with the packed ones in parts."""
+        found: dict[str, Array] = {}
+        for key, array in arrays.items():
+            name, slash, slot = key.partition("/")
+            parts = self.packed[side].get(name)
+            if parts is None:
+                found[key] = array
+            else:
+                whole = slot == COUNTER or array.shape == ()
+                pieces = [array] * len(parts.names) if whole else parts.apart(array)
+                found |= {
+                    f"{part}{slash}{slot}": each for part, each in zip(parts.names, pieces, strict=True)
+                }
+        return found
+
+    def put_together(self, side: Literal[0, 1], arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Undo `taken_apart`, where all parts are there."""
+        found = dict(arrays)
+        for name, parts in self.packed[side].items():
+            for slot in {key.partition("/")[2] for key in arrays if key.partition("/")[0] == parts.names[0]}:
+                keys = [f"{part}/{slot}" if slot else part for part in parts.names]
+                pieces = [np.asarray(found.pop(key)) for key in keys]
+                whole = slot == COUNTER or pieces[0].shape == ()
+                found[f"{name}/{slot}" if slot else name] = pieces[0] if whole else parts.together(pieces)
+        return found
+
+    def named_apart(self, side: Literal[0, 1], message: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a unit's message with the names of packed tensors replaced by those of their parts."""
+
+        def apart(key: str) -> list[str]:
+            name, slash, slot = key.partition("/")
+            parts = self.packed[side].get(name)
+            return [f"{part}{slash}{slot}" for part in parts.names] if parts else [key]
+
+        found = dict(message)
+        for entry in ("absent", "names", "buffers"):
+            if entry in found:
+                found[entry] = [part for key in found[entry] for part in apart(key)]
+        if "tensors" in found:
+            found["tensors"] = [[part, *rest] for key, *rest in found["tensors"] for part in apart(key)]
+        if "floors" in found:  # what moved the whole bounds what moved a part
+            found["floors"] = {part: value for key, value in found["floors"].items() for part in apart(key)}
+        return found
 
 
 @dataclass(frozen=True)
@@ -70,70 +137,104 @@ class _Expected:
     """From the port's layout to the reference's."""
 
 
-def align(network: str, reference: NetworkTensors, port: NetworkTensors) -> Alignment:
+def align(
+    network: str, reference: NetworkTensors, port: NetworkTensors, rules: RuleFile = NO_RULES
+) -> Alignment:
     """Match the tensors of one network by converted name, never by position or shape.
+
+    ``rules`` are the user's, for a port with names of its own.
 
     Raises `ComparisonError` when the converter has no rule for one of the Torch side's tensors.
     """
-    expected, torch_only = _expected(network, reference, port)
+    found = _expected(network, reference, port, rules)
+    shapes = {name: shape for name, (_, shape) in port.tensors.items() if name not in found.packed[1]}
+    for parts in found.packed[1].values():
+        shapes |= dict(zip(parts.names, parts.shapes, strict=True))
+    whole = [{part: name for name, parts in side.items() for part in parts.names} for side in found.packed]
     matches, missing, misshapen = {}, {}, {}
-    for name, wanted in expected.items():
-        if wanted.port not in port.tensors:
+    for name, wanted in found.expected.items():
+        if wanted.port not in shapes:
             missing[name] = wanted.port
-        elif (shape := port.tensors[wanted.port][1]) != wanted.shape:
+        elif (shape := shapes[wanted.port]) != wanted.shape:
             misshapen[name] = f"the port should have {list(wanted.shape)}, and has {list(shape)}"
         else:
             ways = _applying(wanted.operations), _applying(invert(wanted.operations))
-            matches[name] = Match(name, wanted.port, name in reference.buffers, *ways)
-    known = {wanted.port for wanted in expected.values()} | torch_only
-    return Alignment(matches, missing, tuple(name for name in port.tensors if name not in known), misshapen)
+            owners = whole[0].get(name, name), whole[1].get(wanted.port, wanted.port)
+            matches[name] = Match(name, wanted.port, owners[0] in reference.buffers, *ways, owners)
+    known = {wanted.port for wanted in found.expected.values()} | found.torch_only
+    unexpected = tuple(name for name in shapes if name not in known)
+    return Alignment(matches, missing, unexpected, misshapen, found.packed)
 
 
-def _expected(
-    network: str, reference: NetworkTensors, port: NetworkTensors
-) -> tuple[dict[str, _Expected], frozenset[str]]:
-    """Return what the port should have, by the reference's name, and what only Torch has, by rule."""
+@dataclass
+class _Found:
+    """What should correspond to each tensor of the reference, or to each part of it."""
+
+    expected: dict[str, _Expected] = field(default_factory=dict)
+    torch_only: set[str] = field(default_factory=set)
+    """What only Torch has, by rule."""
+    packed: tuple[dict[str, Parts], dict[str, Parts]] = field(default_factory=lambda: ({}, {}))
+
+
+def _expected(network: str, reference: NetworkTensors, port: NetworkTensors, rules: RuleFile) -> _Found:
+    found = _Found()
     if reference.framework == port.framework:
-        same = {name: _Expected(name, shape, ()) for name, (_, shape) in reference.tensors.items()}
-        return same, frozenset()
+        found.expected |= {name: _Expected(name, shape, ()) for name, (_, shape) in reference.tensors.items()}
+        return found
     torch_side = reference if reference.framework == "torch" else port
     tensors = {
         name: TensorInfo((name,), np.dtype(dtype), shape)
         for name, (dtype, shape) in torch_side.tensors.items()
     }
+    request = Request(Knowledge("torch", torch_side.layers), rules)
     try:
-        plan = make_plan(tensors, "torch", Request(Knowledge("torch", torch_side.layers)))
+        plan = make_plan(tensors, "torch", request)
     except PlanError as error:
         raise ComparisonError(f"{network} cannot be matched: {error}") from error
-    one_sided = frozenset(step.sources[0].name for step in plan.steps if not step.targets)
-    expected = {}
+    found.torch_only |= {step.sources[0].name for step in plan.steps if not step.targets}
     for step in plan.steps:
-        if not step.targets:
-            continue
-        operations = _one_to_one(network, step)
-        source, target = step.sources[0], step.targets[0]
-        if torch_side is reference:
-            expected[source.name] = _Expected(target.name, target.shape, invert(operations))
-            one_sided |= {alias.name for alias in step.targets[1:]}
+        if step.targets:
+            _expect(found, step, torch_side is reference)
+    return found
+
+
+def _expect(found: _Found, step: Step, torch_is_reference: bool) -> None:
+    """Say what corresponds to a step's tensors, one to one; packed tensors are taken apart first."""
+    operations, targets = step.operations, step.targets
+    if operations and isinstance(operations[-1], Repeated):  # one tensor under several names
+        if torch_is_reference:
+            found.torch_only |= {alias.name for alias in targets[1:]}
+        operations, targets = operations[:-1], targets[:1]
+    if len(step.sources) == len(targets) == 1:
+        source, target = step.sources[0], targets[0]
+        if torch_is_reference:
+            found.expected[source.name] = _Expected(target.name, target.shape, invert(operations))
         else:
-            expected[target.name] = _Expected(source.name, source.shape, operations)
-    return expected, one_sided
+            found.expected[target.name] = _Expected(source.name, source.shape, operations)
+        return
+    torch_packed = len(step.sources) == 1
+    (one,), several = (step.sources, targets) if torch_packed else (targets, step.sources)
+    parts = _parts(one, several, operations if torch_packed else invert(operations))
+    packed_is_reference = torch_packed == torch_is_reference
+    found.packed[0 if packed_is_reference else 1][one.name] = parts
+    for part, other in zip(parts.names, several, strict=True):
+        ours, theirs = (part, other.name) if packed_is_reference else (other.name, part)
+        found.expected[ours] = _Expected(theirs, other.shape, ())
 
 
-def _one_to_one(network: str, step: Step) -> tuple[Operation, ...]:
-    """Return the operations from a step's first source to its first target.
+def _parts(one: TensorInfo, several: Sequence[TensorInfo], operations: tuple[Operation, ...]) -> Parts:
+    """Take a packed tensor apart; each part is called after the tensor that it is on the other side."""
+    owner = one.name.rpartition(".")[0]
+    names = tuple(f"{one.name}[{each.name.removeprefix(f'{owner}.')}]" for each in several)
+    back = invert(operations)
 
-    Raises `ComparisonError` where one tensor became several different ones.
-    """
-    if len(step.targets) == 1 and len(step.sources) == 1:
-        return step.operations
-    if isinstance(step.operations[-1], Repeated):
-        return step.operations[:-1]
-    names = ", ".join(target.name for target in step.targets)
-    raise ComparisonError(
-        f"{network}: '{step.sources[0].name}' is several tensors on the other side ({names}), "
-        "which cannot be compared yet"
-    )
+    def apart(array: Array) -> list[Array]:
+        return [np.asarray(each, order="C") for each in apply(operations, [array])]
+
+    def together(arrays: list[Array]) -> Array:
+        return np.asarray(apply(back, arrays)[0], order="C")
+
+    return Parts(names, tuple(each.shape for each in several), apart, together)
 
 
 def _applying(operations: tuple[Operation, ...]) -> Callable[[Array], Array]:

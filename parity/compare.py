@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from parity.align import Alignment, Match, NetworkTensors, align
+from converter import RuleFile
+from converter.rule_file import NO_RULES
+from parity.align import COUNTER, Alignment, Match, NetworkTensors, align
 from parity.differences import RUNNING_VAR_NOTE, running_var_bounds
 from parity.errors import ComparisonError
 from parity.judge import Quantity, Row, Status, judge
@@ -21,8 +23,6 @@ __all__ = ["Comparison"]
 
 Arrays = Mapping[str, Array]
 
-_COUNTER = "step"
-"""The slot that counts an optimizer's steps: a number, not laid out like its parameter."""
 _LOSS_FLOOR = 1e-3
 """A loss below this is judged as if it were this: what cancels to zero leaves the rounding of its terms."""
 
@@ -32,7 +32,8 @@ class Comparison:
 
     Holds no tensor beyond the event it is given, apart from BatchNorm's running variances, which
     the next iteration's formula needs. ``oracle`` says that a float64 run of the same loop judges
-    in this one's place, ``lockstep`` that the port starts every iteration from the reference's state.
+    in this one's place, ``lockstep`` that the port starts every iteration from the reference's state;
+    ``rules`` are the user's, by network.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class Comparison:
         *,
         oracle: bool = False,
         lockstep: bool = False,
+        rules: Mapping[str, RuleFile] | None = None,
     ) -> None:
         self.dtype = dtype
+        self._rules = rules or {}
         self._lockstep = lockstep
         self.frameworks = frameworks
         self.alignments: dict[str, Alignment] = {}
@@ -67,11 +70,12 @@ class Comparison:
                 f"the networks differ: the reference has {', '.join(reference)}, the port {', '.join(port)}"
             )
         for network in reference:
-            sides = (
+            ours, theirs = (
                 NetworkTensors.from_message(framework, message[network])
                 for framework, message in zip(self.frameworks, (reference, port), strict=True)
             )
-            alignment = self.alignments[network] = align(network, *sides)
+            rules = self._rules.get(network, NO_RULES)
+            alignment = self.alignments[network] = align(network, ours, theirs, rules)
             for name, target in alignment.missing.items():
                 yield self._bare(-1, "parameter", network, name, "missing", f"the port has no '{target}'")
             for name in alignment.unexpected:
@@ -116,6 +120,9 @@ class Comparison:
         ``tensors`` may be a part.
         """
         network, iteration = message["network"], message["iteration"]
+        alignment = self.alignments[network]
+        message, port_message = alignment.named_apart(0, message), alignment.named_apart(1, port_message)
+        tensors = alignment.taken_apart(0, tensors[0]), alignment.taken_apart(1, tensors[1])
         scales = message.get("scales")
         self.scales = {}
         self.terms = message.get("terms", 0)
@@ -290,7 +297,7 @@ class Comparison:
             elif key not in reference or port_key not in port:
                 yield self._unkept(iteration, "optimizer", network, key)
             else:
-                actual = port[port_key] if slot == _COUNTER else match.to_reference(port[port_key])
+                actual = port[port_key] if slot == COUNTER else match.to_reference(port[port_key])
                 measured[key] = measure(reference[key], actual)
         for key in (key for key in recorded[1] if key not in matched):
             note = "only the port's optimizer keeps it"
@@ -310,7 +317,7 @@ class Comparison:
                 key,
                 metrics,
                 own[key],
-                exact=key.endswith(f"/{_COUNTER}"),
+                exact=key.endswith(f"/{COUNTER}"),
                 terms=self.terms,
                 floor=floors.get(key, math.nan),
             )

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from parity.align import COUNTER
 from parity.compare import Comparison
 from parity.pair import Array
 from parity.process import Run
 from parity.workers import Event, Workers
 
 __all__ = ["Handover"]
-
-_NOT_LAID_OUT = "step"
 
 
 class Handover:
@@ -41,8 +40,9 @@ class Handover:
             name, slash, slot = key.partition("/")
             match = alignment.matches.get(name)
             if match is not None:
-                laid_out = array if slot == _NOT_LAID_OUT else match.to_port(array)
+                laid_out = array if slot == COUNTER else match.to_port(array)
                 given[f"{match.port}{slash}{slot}"] = laid_out
+        given = alignment.put_together(1, given)
         self._arrays |= {f"{network}|{name}": np.array(array) for name, array in given.items()}
         if quantity == "optimizer" and network == list(comparison.alignments)[-1]:
             path = self._folder / f"state-{iteration % 2}.npz"

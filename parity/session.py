@@ -187,6 +187,17 @@ class _Session:
             for trace, message in zip(traces, messages, strict=True):
                 trace.losses(message)
         elif event.kind == "unit":
+            alignment = comparison.alignments[event.reference["network"]]
+            event = replace(
+                event,
+                reference=alignment.named_apart(0, event.reference),
+                port=alignment.named_apart(1, event.port),
+                tensors=(
+                    alignment.taken_apart(0, event.tensors[0]),
+                    alignment.taken_apart(1, event.tensors[1]),
+                ),
+            )
+            messages = event.reference, event.port
             rows = list(comparison.unit(*messages, event.tensors))
             self._record_unit(event, comparison, rows)
             if judged:

@@ -348,6 +348,7 @@ SCHEDULERS = (
 )
 
 _KINDS = {
+    "nondynamicallyquantizablelinear": "linear",
     "convtranspose1d": "conv1d_transpose",
     "convtranspose2d": "conv2d_transpose",
     "convtranspose3d": "conv3d_transpose",

@@ -161,14 +161,14 @@ def _own_settings(
     settings = [dict(zip(side["parameters"], side["settings"], strict=True)) for side in (ours, theirs)]
     for network, alignment in evidence.alignments.items():
         for match in alignment.matches.values():
-            expected = settings[0].get(f"{network}.{match.reference}")
-            actual = settings[1].get(f"{network}.{match.port}")
+            expected = settings[0].get(f"{network}.{match.owners[0]}")
+            actual = settings[1].get(f"{network}.{match.owners[1]}")
             if match.buffer or expected is None or actual is None:
                 continue
             for cause in (cause for cause in expected if cause not in said):
                 if abs(expected[cause] - actual[cause]) > _SAME_RATE * abs(expected[cause]):
                     difference = Difference(cause, expected[cause], actual[cause], cause)
-                    where = f"{network}.{match.reference}"
+                    where = f"{network}.{match.owners[0]}"
                     line = evidence.line_of_layer(where.rpartition(".")[0])
                     yield setting_finding(where, "optimizer", difference, line)
 
@@ -178,8 +178,7 @@ def _trained(evidence: Evidence, names: list[str], side: int) -> set[str]:
     found = set()
     for network, alignment in evidence.alignments.items():
         for match in alignment.matches.values():
-            own = match.reference if side == 0 else match.port
-            if not match.buffer and f"{network}.{own}" in names:
+            if not match.buffer and f"{network}.{match.owners[side]}" in names:
                 found.add(f"{network}.{match.reference}")
     return found
 
@@ -213,8 +212,8 @@ def frozen_findings(evidence: Evidence) -> Iterator[Finding]:
             set(side["networks"][network].get("frozen", ())) for side in (evidence.reference, evidence.port)
         )
         for match in alignment.matches.values():
-            if match.port in theirs and match.reference not in ours and not match.buffer:
-                where = f"{network}.{match.reference}"
+            if match.owners[1] in theirs and match.owners[0] not in ours and not match.buffer:
+                where = f"{network}.{match.owners[0]}"
                 yield Finding(
                     "defect",
                     "gradients",
