@@ -42,6 +42,10 @@ def record(
     dtype: options.DTypeOption = DType.float32,
     oracle: options.OracleOption = True,
     threads: options.ThreadsOption = 1,
+    compact: Annotated[
+        bool,
+        typer.Option("--compact", help="Keep samples only, for a repository: of a Torch reference."),
+    ] = False,
     python: Annotated[
         str | None,
         typer.Option("--python", metavar="COMMAND", help="Interpreter of the side.", rich_help_panel=_PLACE),
@@ -70,6 +74,8 @@ def record(
     Examples:
     - `dgtool record recorded --pair my-port --iters 2`
 
+    - `dgtool record small --pair my-port --iters 2 --compact`
+
     - `dgtool record recorded-port --side port --weights recorded --pair my-port --iters 2`
 
     """
@@ -92,6 +98,7 @@ def record(
                 out,
                 weights=weights,
                 threads=threads,
+                compact=compact,
                 progress=lambda run, iteration: advance(),
             )
         output_console(quiet).print(f"recorded: {out}", style="dim", markup=False)

@@ -14,7 +14,7 @@ from converter.rule_file import NO_RULES
 from parity.errors import ComparisonError
 from parity.pair import Array, Framework
 
-__all__ = ["COUNTER", "Alignment", "Match", "NetworkTensors", "Parts", "align"]
+__all__ = ["COUNTER", "Alignment", "Match", "NetworkTensors", "Parts", "align", "packed_in_torch"]
 
 COUNTER = "step"
 """The slot that counts an optimizer's steps: a number, not laid out like its parameter."""
@@ -196,6 +196,15 @@ def _expected(network: str, reference: NetworkTensors, port: NetworkTensors, rul
         if step.targets:
             _expect(found, step, torch_side is reference)
     return found
+
+
+def packed_in_torch(network: NetworkTensors) -> Alignment:
+    """Return an alignment that takes a Torch network's packed tensors apart, and knows nothing else.
+
+    Raises `ComparisonError` when the converter has no rule for one of them.
+    """
+    nothing = NetworkTensors("paddle", {}, {}, frozenset())
+    return Alignment({}, {}, (), {}, _expected("the network", network, nothing, NO_RULES).packed)
 
 
 def _expect(found: _Found, step: Step, torch_is_reference: bool) -> None:

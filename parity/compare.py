@@ -18,6 +18,7 @@ from parity.errors import ComparisonError
 from parity.judge import Quantity, Row, Status, judge
 from parity.metrics import Metrics, measure
 from parity.pair import Array, Framework
+from parity.sample import Sample, measure_all_or_some, norm
 
 __all__ = ["Comparison"]
 
@@ -159,12 +160,12 @@ class Comparison:
     ) -> Iterator[Row]:
         matches = {n: match for n, match in self.alignments[network].matches.items() if not match.buffer}
         measured = {
-            name: measure(reference[name], match.to_reference(port[match.port]))
+            name: measure_all_or_some(reference[name], match.to_reference(port[match.port]))
             for name, match in matches.items()
             if name in reference and match.port in port
         }
-        norm = math.hypot(*(metrics.reference_norm for metrics in measured.values()))
-        self.scales = dict(scales or {"gradient": norm})
+        whole = math.hypot(*(metrics.reference_norm for metrics in measured.values()))
+        self.scales = dict(scales or {"gradient": whole})
         floors = self._relative_floors(dict.fromkeys(measured, self.scales["gradient"]))
         for name, match in matches.items():
             if name in measured:
@@ -181,11 +182,11 @@ class Comparison:
             elif name in absent[0] and match.port in absent[1]:
                 yield self._bare(iteration, "gradient", network, name, "absent", "none on either side")
             elif match.port in absent[1]:
-                norms = f" of norm {_norm(reference[name]):.3g}" if name in reference else ""
+                norms = f" of norm {norm(reference[name]):.3g}" if name in reference else ""
                 note = f"the port has no gradient; the reference has one{norms}"
                 yield self._bare(iteration, "gradient", network, name, "missing", note)
             elif name in absent[0]:
-                norms = f" of norm {_norm(port[match.port]):.3g}" if match.port in port else ""
+                norms = f" of norm {norm(port[match.port]):.3g}" if match.port in port else ""
                 yield self._bare(
                     iteration, "gradient", network, name, "unexpected", f"only the port has a gradient{norms}"
                 )
@@ -208,7 +209,7 @@ class Comparison:
                 continue
             expected, actual = reference[name], match.to_reference(port[match.port])
             note, predicted = "", expected
-            if _is_running_var(match):
+            if _is_running_var(match) and not isinstance(expected, Sample):
                 before = self._running_var.get((network, name))
                 after = expected.copy(), (expected if self._lockstep else actual).copy()
                 self._running_var[network, name] = (iteration, *after)
@@ -222,7 +223,7 @@ class Comparison:
                     yield self._bare(iteration, quantity, network, name, "unjudged", note)
                     continue
             counter = expected.dtype.kind != "f"
-            measured[name] = (quantity, measure(predicted, actual), counter, note)
+            measured[name] = (quantity, measure_all_or_some(predicted, actual), counter, note)
 
         self.scales = dict(
             scales or {quantity: _typical(measured.values(), quantity) for quantity in _STATES}
@@ -298,7 +299,7 @@ class Comparison:
                 yield self._unkept(iteration, "optimizer", network, key)
             else:
                 actual = port[port_key] if slot == COUNTER else match.to_reference(port[port_key])
-                measured[key] = measure(reference[key], actual)
+                measured[key] = measure_all_or_some(reference[key], actual)
         for key in (key for key in recorded[1] if key not in matched):
             note = "only the port's optimizer keeps it"
             yield self._bare(iteration, "optimizer", network, key, "unexpected", note)
@@ -357,7 +358,3 @@ def _typical(measured: Any, quantity: Quantity) -> float:
     count = sum(metrics.count for metrics in found)
     norm = math.hypot(*(metrics.reference_norm for metrics in found))
     return norm / math.sqrt(count) if count else 0.0
-
-
-def _norm(array: Array) -> float:
-    return float(np.linalg.norm(array.reshape(-1).astype(np.float64)))

@@ -8,8 +8,10 @@ import numpy as np
 
 from parity.align import COUNTER
 from parity.compare import Comparison
+from parity.errors import UsageError
 from parity.pair import Array
 from parity.process import Run
+from parity.sample import Sample
 from parity.workers import Event, Workers
 
 __all__ = ["Handover"]
@@ -39,6 +41,8 @@ class Handover:
         for key, array in reference.items():
             name, slash, slot = key.partition("/")
             match = alignment.matches.get(name)
+            if isinstance(array, Sample):
+                raise UsageError("a compact recording cannot hand over its state; leave out --lockstep")
             if match is not None:
                 laid_out = array if slot == COUNTER else match.to_port(array)
                 given[f"{match.port}{slash}{slot}"] = laid_out

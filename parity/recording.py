@@ -24,13 +24,16 @@ from typing import Any
 import numpy as np
 
 from converter.knowledge import Expected, Knowledge, LayerSpec
+from parity.align import Alignment, NetworkTensors, packed_in_torch
 from parity.calls import CallTable, align_calls
 from parity.errors import ComparisonError, TraceError, UsageError
 from parity.folder import replaced_folder
 from parity.introspect import layers_of
 from parity.pair import Array, Framework, Pair
 from parity.process import Alone, Job, Role, Run, spool_folder
+from parity.recorder import INITIAL
 from parity.replays import replay_jobs
+from parity.sample import SIZE, Sample
 from parity.stand_in import StandIn
 from parity.trace import Trace, TraceWriter
 from parity.weights import matched_weights, write_batches
@@ -182,15 +185,20 @@ def record_side(
     *,
     weights: Path | None = None,
     threads: int = 1,
+    compact: bool = False,
     progress: Callable[[int, int], None] = lambda run, iteration: None,
 ) -> Recording:
     """Run one side of ``pair`` and keep everything that a check would compare in the folder ``out``.
 
-    ``runs`` and ``weights`` are those of `parity.session.check`. ``progress`` is told a run's number and
-    the iteration that is done. ``out`` appears as a whole or not at all. Raises `UsageError` if ``out`` is
-    something else's folder, `WorkerError` if the side cannot be run.
+    ``runs`` and ``weights`` are those of `parity.session.check`. A ``compact`` recording, of a Torch
+    reference only, keeps samples of what training moves (`parity.sample`) and no tensors of calls, so that
+    it can be kept in a repository; mistakes are placed by settings and by what differs first. ``progress``
+    is told a run's number and the iteration that is done. ``out`` appears as a whole or not at all. Raises
+    `UsageError` if ``out`` is something else's folder, `WorkerError` if the side cannot be run.
     """
     side = pair.reference if role == "reference" else pair.port
+    if compact and (role != "reference" or side.framework != "torch"):
+        raise UsageError("only a Torch reference can be recorded compactly")
     if any(run.lockstep for run in runs):
         raise UsageError("a side alone cannot be run in lockstep")
     runs = [*runs[:-1], replace(runs[-1], calls=True, floor=role == "reference")]
@@ -205,21 +213,23 @@ def record_side(
         job = Job(side, options, files[side.framework], batches, runs, Path(calls), threads)
         traces = [TraceWriter(folder / run.dtype, side.framework, run.dtype, options) for run in runs]
         traced: list[Mapping[str, Any]] = []
+        units = _Units(compact)
         with Alone(role, job, spool) as worker:
             for message, tensors in worker.messages():
                 trace = traces[message["run"]]
                 if message["kind"] == "ready":
                     trace.ready(message)
+                    units.ready(message)
                     trace.describe(worker.environment, message["networks"])
                 elif message["kind"] == "losses":
                     trace.losses(message)
                     progress(message["run"], message["iteration"])
                 elif message["kind"] == "unit":
-                    trace.unit(message, tensors, {})
+                    trace.unit(*units.kept(message, tensors), {})
                 elif message["kind"] == "calls":
-                    trace.calls(message)
+                    trace.calls(message, tensors=not compact)
                     traced += [message] if "file" in message else []
-            if role == "reference" and traced:
+            if role == "reference" and traced and not compact:
                 _repeat(worker, traced, Path(calls), traces[-1])
             worker.finish()
         for trace in traces:
@@ -236,6 +246,50 @@ def record_side(
         shutil.copyfile(batches[0], folder / BATCH)
         (folder / FILE).write_text(json.dumps(content, indent=1) + "\n")
     return Recording.open(out)
+
+
+class _Units:
+    """What is kept of each unit."""
+
+    def __init__(self, compact: bool) -> None:
+        self._compact = compact
+        self._packed: dict[str, Alignment] = {}
+        self._first: dict[str, dict[str, Array]] = {}
+
+    def ready(self, message: Mapping[str, Any]) -> None:
+        """Note which tensors are several in Paddle: they are compared in parts, and so sampled in parts."""
+        if self._compact and not self._packed:
+            for network, described in message["networks"].items():
+                self._packed[network] = packed_in_torch(NetworkTensors.from_message("torch", described))
+
+    def kept(
+        self, message: Mapping[str, Any], tensors: Mapping[str, Array]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Array]]:
+        """Return the message and the tensors to keep; initial weights are kept by the first run only."""
+        network = message["network"]
+        if message["iteration"] == INITIAL:
+            if network not in self._first:
+                self._first[network] = {name: np.array(array) for name, array in tensors.items()}
+                return message, tensors
+            first = self._first.pop(network)
+            return ({**message, "as_first": True}, {}) if _casts(first, tensors) else (message, tensors)
+        if not self._compact:
+            return message, tensors
+        message = self._packed[network].named_apart(0, message)
+        buffers = message.get("buffers", ())
+        return message, {
+            name: array
+            if array.size <= SIZE or array.dtype.kind != "f" or name in buffers
+            else Sample.of(array)
+            for name, array in self._packed[network].taken_apart(0, tensors).items()
+        }
+
+
+def _casts(first: Mapping[str, Array], tensors: Mapping[str, Array]) -> bool:
+    """Whether tensors are those of the first run in another precision, exactly."""
+    return first.keys() == tensors.keys() and all(
+        np.array_equal(first[name].astype(array.dtype), array) for name, array in tensors.items()
+    )
 
 
 def _repeat(worker: Alone, traced: Sequence[Mapping[str, Any]], folder: Path, trace: TraceWriter) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from parity.align import Alignment
 from parity.finding import Finding
 from parity.pair import Array, Framework
+from parity.sample import Sample
 from parity.workers import Event
 
 __all__ = ["RmsProp"]
@@ -45,14 +46,18 @@ class RmsProp:
         quantity, network, iteration = (event.reference[key] for key in ("quantity", "network", "iteration"))
         if not self._settings or iteration > 0:
             return
+        ours = event.tensors[0]
         for side, arrays in enumerate(event.tensors):
-            kept = {}
+            kept: dict[str, Array] = {}
             for name, match in alignment.matches.items():
                 own = name if side == 0 else match.port
                 key = f"{own}/square_avg" if quantity == "optimizer" else own
                 if key in arrays and not match.buffer:
                     array = np.array(arrays[key])
                     kept[name] = array if side == 0 else match.to_reference(array)
+                    sample = ours.get(f"{name}/square_avg" if quantity == "optimizer" else name)
+                    if side == 1 and isinstance(sample, Sample):
+                        kept[name] = sample.same_of(kept[name])
             self._arrays[iteration, f"{quantity}.{network}", side] = kept
 
     def finding(self, networks: list[str]) -> Finding | None:

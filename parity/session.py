@@ -20,6 +20,7 @@ from parity.pair import Array, Framework, Implementation, Pair
 from parity.process import ROLES, Job, Role, Run, spool_folder
 from parity.recording import Recording
 from parity.result import RESULT_FILE, Loss, Result
+from parity.sample import Sample
 from parity.trace import TraceWriter
 from parity.weights import matched_weights, write_batches
 from parity.workers import Event, Workers
@@ -228,7 +229,7 @@ class _Session:
             match = comparison.alignments[network].matches.get(parameter)
             names = (row.name, f"{match.port}{slash}{slot}" if match else row.name)
             for side, name, arrays in zip(kept, names, event.tensors, strict=True):
-                if name in arrays:
+                if name in arrays and not isinstance(arrays[name], Sample):
                     side[name] = arrays[name]
                     spent += arrays[name].nbytes
         for trace, message, arrays in zip(traces, (event.reference, event.port), kept, strict=True):

@@ -28,13 +28,18 @@ from converter.formats._atomic import atomic_path
 from parity.errors import TraceError
 from parity.pair import Array, Framework
 from parity.result import json_safe
+from parity.sample import SIZE, Sample
 
 __all__ = ["FILE", "SCHEMA", "Trace", "TraceWriter", "UnitKey"]
 
 SCHEMA = "dgtool.trace/1"
 FILE = "trace.json"
-_UNIT_ENTRIES = ("iteration", "quantity", "network", "call", "absent", "buffers", "floors", "terms")
+_UNIT_ENTRIES = (
+    *("iteration", "quantity", "network", "call", "absent", "buffers", "floors", "terms"),
+    "as_first",  # the first run's, in another precision
+)
 
+_OF_TENSORS = ("file", "gradients", "heads", "floors")
 _NOT_READY = ("kind", "run", "networks")
 _LOSS_ENTRIES = ("iteration", "values", "batch_norm", "floors", "terms")
 
@@ -73,8 +78,10 @@ class TraceWriter:
         """Take what the side said of itself before the loop, beside its networks."""
         self._content["ready"] = {name: value for name, value in message.items() if name not in _NOT_READY}
 
-    def calls(self, message: Mapping[str, Any]) -> None:
-        """Add one iteration's calls, with the file of their tensors if there is one."""
+    def calls(self, message: Mapping[str, Any], tensors: bool = True) -> None:
+        """Add one iteration's calls, with the file of their tensors if there is one, or without it."""
+        if not tensors:
+            message = {key: value for key, value in message.items() if key not in _OF_TENSORS}
         self._content["calls"].append(self._with_file(message, f"calls-{message['iteration']}.bin"))
 
     def answer(self, command: str, message: Mapping[str, Any], file: Path) -> None:
@@ -108,6 +115,9 @@ class TraceWriter:
             call = f"-{entry['call']}" if entry.get("call") else ""
             stem = f"{entry['iteration']:04}.{entry['quantity']}{call}.{entry['network']}"
             entry["file"] = f"{stem}.safetensors"
+            samples = {n: list(array.whole) for n, array in arrays.items() if isinstance(array, Sample)}
+            if samples:
+                entry["samples"] = samples
             with atomic_path(self._folder / entry["file"]) as partial, partial.open("wb") as file:
                 tensors = (((name,), array) for name, array in arrays.items())
                 safetensors.write(file, self._content["framework"], tensors)
@@ -178,7 +188,12 @@ class Trace:
             stored = safetensors.read(self.folder / name)
         except (OSError, FormatError) as error:
             raise TraceError(f"{self.folder}: {error}") from error
-        return {tensor: stored.read(tensor) for tensor in stored.tensors}
+        found: dict[str, Array] = {tensor: stored.read(tensor) for tensor in stored.tensors}
+        for tensor, shape in self.units[key].get("samples", {}).items():
+            if found[tensor].shape != (SIZE,) or math.prod(shape) <= SIZE or min(shape) < 1:
+                raise TraceError(f"{self.folder}: '{tensor}' is no sample of a tensor of the shape {shape}")
+            found[tensor] = Sample(found[tensor], tuple(shape))
+        return found
 
 
 def _plain_name(folder: Path, name: str) -> None:
