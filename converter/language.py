@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from converter.checkpoint import Framework
@@ -62,6 +62,10 @@ class Name:
         listed = [size for size in sizes[1].split(",") if size.strip()]
         return cls(name, len(listed), ", ".join(size.strip() for size in listed))
 
+    def under(self, prefix: str) -> Name:
+        """Return the name behind a prefix and a dot."""
+        return replace(self, text=f"{prefix}.{self.text}")
+
     @property
     def variables(self) -> frozenset[tuple[str, str | None]]:
         """The names and kinds of its variables."""
@@ -101,6 +105,14 @@ class Rule:
     """Further names of the one Paddle tensor."""
     companion: Name | None = None
     """A tensor without which, in Torch, the rule does not apply."""
+
+    def under(self, prefix: str) -> Rule:
+        """Return the rule for names behind a prefix and a dot."""
+        torch, paddle, aliases = (
+            tuple(name.under(prefix) for name in names) for names in (self.torch, self.paddle, self.aliases)
+        )
+        companion = self.companion.under(prefix) if self.companion else None
+        return replace(self, torch=torch, paddle=paddle, aliases=aliases, companion=companion)
 
     def side(self, framework: Framework) -> tuple[Name, ...]:
         """Return the names that the rule goes by in a framework's state dict."""

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from converter import RuleFile
-from converter.rule_file import NO_RULES
 from parity.align import COUNTER, Alignment, Match, NetworkTensors, align
 from parity.differences import RUNNING_VAR_NOTE, running_var_bounds
 from parity.errors import ComparisonError
 from parity.judge import Quantity, Row, Status, judge
 from parity.metrics import Metrics, measure
 from parity.pair import Array, Framework
+from parity.renaming import Rules, rules_for
 from parity.sample import Sample, measure_all_or_some, norm
 
 __all__ = ["Comparison"]
@@ -44,7 +43,7 @@ class Comparison:
         *,
         oracle: bool = False,
         lockstep: bool = False,
-        rules: Mapping[str, RuleFile] | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self.dtype = dtype
         self._rules = rules or {}
@@ -75,7 +74,7 @@ class Comparison:
                 NetworkTensors.from_message(framework, message[network])
                 for framework, message in zip(self.frameworks, (reference, port), strict=True)
             )
-            rules = self._rules.get(network, NO_RULES)
+            rules = rules_for(self._rules, network)
             alignment = self.alignments[network] = align(network, ours, theirs, rules)
             for name, target in alignment.missing.items():
                 yield self._bare(-1, "parameter", network, name, "missing", f"the port has no '{target}'")

@@ -17,6 +17,7 @@ from parity.hypotheses import digest, explain_value
 from parity.judge import Row
 from parity.pair import Array, Framework
 from parity.process import ROLES
+from parity.renaming import Renaming
 from parity.replays import compare_replays, replay_jobs
 from parity.rmsprop import RmsProp
 from parity.workers import Event, Workers
@@ -33,8 +34,10 @@ class Investigation:
         comparison: Comparison,
         batch: Mapping[str, Array],
         folder: Path,
+        renaming: Renaming,
     ) -> None:
         self._comparison = comparison
+        self._renaming = renaming
         self._folder = folder
         batch = {
             name: array.astype(comparison.dtype) if array.dtype.kind == "f" else array
@@ -48,7 +51,7 @@ class Investigation:
 
     def ready(self, reference: Mapping[str, Any], port: Mapping[str, Any]) -> None:
         """Take what both sides say of themselves."""
-        self.evidence.reference, self.evidence.port = reference, port
+        self.evidence.reference, self.evidence.port = reference, self._renaming.ready(port)
         self._rmsprop.ready(reference, port)
 
     def unit(self, event: Event, rows: Sequence[Row]) -> None:
@@ -82,7 +85,8 @@ class Investigation:
 
     def calls(self, event: Event) -> list[Row]:
         """Compare one iteration's calls."""
-        tables = CallTable.from_message(event.reference), CallTable.from_message(event.port)
+        port = self._renaming.calls(event.port)
+        tables = CallTable.from_message(event.reference), CallTable.from_message(port)
         aligned = align_calls(*tables)
         iteration = Iteration(*tables, aligned)
         rows: list[Row] = []
@@ -107,7 +111,7 @@ class Investigation:
             self._comparison.dtype,
             self._heads,
             answers["reference"],
-            answers["port"],
+            self._renaming.calls(answers["port"]),
             self._comparison.terms,
         )
         self.evidence.evaluation = found.iteration
@@ -158,4 +162,5 @@ class Investigation:
         prefix = f"{path}." if path else ""
         alignment = self._comparison.alignments.get(network)
         match = alignment.matches.get(f"{prefix}{name}") if alignment else None
-        return (match.port.removeprefix(prefix), match.to_reference) if match else None
+        own = self._renaming.own_path(where).partition(".")[2]
+        return (match.port.removeprefix(f"{own}." if own else ""), match.to_reference) if match else None

@@ -19,6 +19,9 @@
     [options]                                           # given to both sides; --set batch=8 changes one
     batch = 4
 
+A port with names of its own needs ``rules = "alignment.toml"``, a rules file, which `dgtool align` can write;
+``[rules]`` gives one to each network.
+
 What a table cannot say, a function does: ``batch = "data.py:batch"``, which takes the options and the
 iteration and returns arrays by name. Layers and initial weights are asked of the Torch side, which is
 built for it in a process of its own, after its generators took ``options.seed`` (0 if there is none).
@@ -34,16 +37,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from converter import LayerSpec, _toml
+from converter import ConverterError, LayerSpec, RuleFile, _toml
 from parity.errors import UsageError
 from parity.introspect import Introspection, introspect
 from parity.pair import Array, Implementation, Place, resolve
 from parity.place import place_of
+from parity.renaming import ANY, Rules
 
 __all__ = ["FILE", "PairFile"]
 
 FILE = "pair.toml"
-_SECTIONS = ("name", "reference", "port", "batch", "options")
+_SECTIONS = ("name", "reference", "port", "batch", "options", "rules")
 _SIDE_ENTRIES = ("framework", "file", "module", "python", "device", "environment", "threads")
 _SOURCES = ("shape", "integers", "uniform")
 
@@ -105,6 +109,7 @@ class PairFile:
     defaults: Mapping[str, Any]
     entries: Mapping[str, _Entry]
     batch_function: str = ""
+    rules: Rules = field(default_factory=dict)
     _known: dict[str, Introspection] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -144,7 +149,8 @@ class PairFile:
         if not entries and not function:
             raise UsageError("there is no [batch]: say what both sides are given")
         name = content.get("name", path.parent.name)
-        return cls(path, str(name), sides["reference"], sides["port"], options, entries, function)
+        rules = _rules(content.get("rules", {}), path.parent)
+        return cls(path, str(name), sides["reference"], sides["port"], options, entries, function, rules)
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Complete the options. Raises `UsageError` for one that the file lacks, or of another type."""
@@ -215,6 +221,17 @@ def _place(role: str, content: Mapping[str, Any], folder: Path) -> Place:
     if place.python and "/" in place.python[0]:
         return replace(place, python=(str(folder / place.python[0]), *place.python[1:]))
     return place
+
+
+def _rules(content: Any, folder: Path) -> Rules:
+    """Read the rules files of a port with names of its own: one for all networks, or one for each."""
+    files = {ANY: content} if isinstance(content, str) else content
+    if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
+        raise UsageError("rules is a rules file, or a table with one for each network")
+    try:
+        return {network: RuleFile.load(folder / file) for network, file in files.items()}
+    except ConverterError as error:
+        raise UsageError(str(error)) from error
 
 
 def _target(given: str, folder: Path) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from converter import RuleFile
 from converter.knowledge import Expected, Knowledge, LayerSpec
 from parity.align import Alignment, NetworkTensors, packed_in_torch
 from parity.calls import CallTable, align_calls
@@ -32,6 +33,7 @@ from parity.introspect import layers_of
 from parity.pair import Array, Framework, Pair
 from parity.process import Alone, Job, Role, Run, spool_folder
 from parity.recorder import INITIAL
+from parity.renaming import Rules, rules_of
 from parity.replays import replay_jobs
 from parity.sample import SIZE, Sample
 from parity.stand_in import StandIn
@@ -56,6 +58,8 @@ class Recording:
     runs: tuple[Run, ...]
     batches: tuple[str, ...]
     """Digests, one an iteration."""
+    rule_files: Mapping[str, Mapping[str, Any]]
+    """What the pair's rules files say, by network."""
 
     @classmethod
     def open(cls, folder: Path) -> Recording:
@@ -80,12 +84,17 @@ class Recording:
                 dict(content["options"]),
                 runs,
                 tuple(map(str, content["batches"])),
+                dict(content["rules"]),
             )
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
                 f"{folder}: holds no readable {FILE} ({type(error).__name__}: {error}); "
                 "give the folder that dgtool record wrote"
             ) from error
+
+    def rules(self) -> Rules:
+        """Return the pair's rules. Raises the converter's `UsageError` for what no file can mean."""
+        return {network: RuleFile.parse(said) for network, said in self.rule_files.items()}
 
     def side(self) -> StandIn:
         """Return what stands in for the side's worker. Raises `TraceError`."""
@@ -242,6 +251,7 @@ def record_side(
             "options": dict(options),
             "runs": [asdict(run) for run in runs],
             "batches": [batch_digest(pair.batch(options, iteration)) for iteration in range(iters)],
+            "rules": {network: dict(rules.content) for network, rules in rules_of(pair).items()},
         }
         shutil.copyfile(batches[0], folder / BATCH)
         (folder / FILE).write_text(json.dumps(content, indent=1) + "\n")

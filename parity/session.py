@@ -19,6 +19,7 @@ from parity.judge import Row
 from parity.pair import Array, Framework, Implementation, Pair
 from parity.process import ROLES, Job, Role, Run, spool_folder
 from parity.recording import Recording
+from parity.renaming import Renaming, Rules, rules_of
 from parity.result import RESULT_FILE, Loss, Result
 from parity.sample import Sample
 from parity.trace import TraceWriter
@@ -91,6 +92,7 @@ def check(
                 keep,
                 Path(calls),
                 spool,
+                rules_of(pair),
             )
             session.follow(workers)
             workers.finish()
@@ -113,7 +115,16 @@ def check_recordings(reference: Path, port: Path) -> Result:
         with Workers(ours.side(), theirs.side(), spool, lambda role, run, iteration: None) as workers:
             frameworks = ours.framework, theirs.framework
             session = _Session(
-                ours.pair, frameworks, ours.batch(), ours.options, ours.runs, folder, (), calls, spool
+                ours.pair,
+                frameworks,
+                ours.batch(),
+                ours.options,
+                ours.runs,
+                folder,
+                (),
+                calls,
+                spool,
+                theirs.rules(),
             )
             session.follow(workers)
     return session.result
@@ -133,6 +144,7 @@ class _Session:
         keep: Sequence[str],
         calls: Path,
         spool: Path,
+        rules: Rules,
     ) -> None:
         self._folder = folder
         self._keep = keep
@@ -146,6 +158,7 @@ class _Session:
                 self._frameworks,
                 oracle=oracle and run.dtype != "float64",
                 lockstep=run.lockstep,
+                rules=rules,
             )
             for run in runs
         ]
@@ -157,7 +170,8 @@ class _Session:
             for dtype in dtypes
         ]
         self._networks: list[tuple[Any, Any]] = [({}, {})] * len(runs)
-        self._investigation = Investigation(self._frameworks, self._comparisons[-1], batch, calls)
+        renaming = Renaming(rules, frameworks[0])
+        self._investigation = Investigation(frameworks, self._comparisons[-1], batch, calls, renaming)
         self._handovers = [Handover(run, spool) for run in runs]
 
     def follow(self, workers: Workers) -> None:

@@ -17,6 +17,7 @@ from converter import (
     Knowledge,
     LayerSpec,
     Request,
+    RuleFile,
     TensorInfo,
     converted,
     framework_of,
@@ -27,6 +28,7 @@ from converter.checkpoint import KeyPath, dotted
 from converter.formats import format_of
 from parity.errors import UsageError
 from parity.pair import Array, Framework, Pair
+from parity.renaming import Rules, rules_for, rules_of
 
 __all__ = ["initial_checkpoint", "matched_weights", "state_for", "write_batches"]
 
@@ -64,15 +66,26 @@ def _in_memory(state: Mapping[str, Mapping[str, Array]]) -> Checkpoint:
 
 
 def state_for(
-    framework: Framework, checkpoint: Checkpoint, layers: Mapping[str, LayerSpec]
+    framework: Framework,
+    checkpoint: Checkpoint,
+    layers: Mapping[str, LayerSpec],
+    rules: Rules | None = None,
 ) -> Iterator[tuple[KeyPath, Array]]:
     """Yield the tensors as ``framework`` wants them, under (network, name).
 
-    The network is the first part of a layer's path, whether the checkpoint nests or not. Raises
+    The network is the first part of a layer's path, whether the checkpoint nests or not. ``rules`` are the
+    user's, for a port with names of its own. Raises
     `converter.PlanError` unless the checkpoint holds exactly the tensors of ``layers``.
     """
     source = framework_of(checkpoint)
-    plan = make_plan(checkpoint.tensors, source, Request(Knowledge.of_layers(layers)))
+    networks = list(dict.fromkeys(path.partition(".")[0] for path in layers))
+    ruled = [rules_for(rules or {}, network).under(network) for network in networks]
+    together = RuleFile(
+        tuple(rule for each in ruled for rule in each.rules),
+        tuple(layer for each in ruled for layer in each.layers),
+        {name: kind for each in ruled for name, kind in each.types.items()},
+    )
+    plan = make_plan(checkpoint.tensors, source, Request(Knowledge.of_layers(layers), together))
     tensors = (
         ((info.path, checkpoint.read(name)) for name, info in checkpoint.tensors.items())
         if source == framework
@@ -99,7 +112,7 @@ def matched_weights(
     files = {framework: folder / f"weights{_SUFFIX[framework]}" for framework in needed}
     for framework, path in files.items():
         with path.open("wb") as file:
-            format_of(path).write(file, framework, state_for(framework, checkpoint, layers))
+            format_of(path).write(file, framework, state_for(framework, checkpoint, layers, rules_of(pair)))
     return files
 
 
