@@ -1,5 +1,6 @@
 """Matching the tensors of two networks: by converted name, with every leftover named."""
 
+import numpy as np
 import pytest
 
 from parity import ComparisonError
@@ -40,10 +41,62 @@ def test_a_layer_without_a_rule_is_an_error_that_names_it():
         align("net", reference, network("paddle", {}))
 
 
-def test_a_tensor_that_becomes_several_is_an_error_that_names_them():
-    reference = network("torch", {"a": "MultiheadAttention"}, a__in_proj_weight=(6, 2))
-    with pytest.raises(ComparisonError, match=r"'a\.in_proj_weight' is several .*\(a\.q_proj\.weight, a\.k"):
-        align("net", reference, network("paddle", {}))
+PACKED = network("torch", {"a": "MultiheadAttention"}, a__in_proj_weight=(6, 2), a__in_proj_bias=(6,))
+SPLIT = network(
+    "paddle",
+    {},
+    **{f"a__{each}_proj__weight": (2, 2) for each in "qkv"},
+    **{f"a__{each}_proj__bias": (2,) for each in "qkv"},
+)
+
+
+@pytest.mark.parametrize("packed_side", [0, 1])
+def test_a_tensor_that_is_several_is_matched_by_its_parts(packed_side):
+    """Either side may have it; parts are laid out as the other side has them, and can be put together."""
+    sides = (PACKED, SPLIT) if packed_side == 0 else (SPLIT, PACKED)
+    found = align("net", *sides)
+    assert (found.missing, found.unexpected, found.misshapen) == ({}, (), {})
+    part, tensor = "a.in_proj_weight[k_proj.weight]", "a.k_proj.weight"
+    ours, theirs = (part, tensor) if packed_side == 0 else (tensor, part)
+    assert found.matches[ours].port == theirs
+    assert found.matches[ours].owners[packed_side] == "a.in_proj_weight"
+    whole = {
+        "a.in_proj_weight/exp_avg": np.arange(12.0).reshape(6, 2),
+        "a.in_proj_weight/step": np.array(3.0),
+    }
+    parts = found.taken_apart(packed_side, whole)
+    assert np.array_equal(parts[f"{part}/exp_avg"], [[4, 6], [5, 7]])
+    assert parts[f"{part}/step"] == 3.0
+    assert len(parts) == 6
+    again = found.put_together(packed_side, parts)
+    assert again.keys() == whole.keys()
+    assert all(np.array_equal(again[name], whole[name]) for name in whole)
+    assert found.taken_apart(packed_side, parts) == parts
+    other = {"a.q_proj.weight": np.ones((2, 2))}
+    assert found.taken_apart(1 - packed_side, other) == other
+
+
+def test_messages_name_the_parts():
+    found = align("net", PACKED, SPLIT)
+    message = {
+        "tensors": [["a.in_proj_bias", "<f4"]],
+        "absent": ["a.in_proj_weight"],
+        "floors": {"a.in_proj_bias": 2.0},
+    }
+    said = found.named_apart(0, message)
+    names = [f"a.in_proj_bias[{each}_proj.bias]" for each in "qkv"]
+    assert [name for name, _ in said["tensors"]] == names
+    assert said["floors"] == dict.fromkeys(names, 2.0)
+    assert said["absent"] == [f"a.in_proj_weight[{each}_proj.weight]" for each in "qkv"]
+
+
+def test_a_part_that_the_port_lacks_is_named():
+    lacking = network(
+        "paddle", {}, **{f"a__{each}_proj__weight": (2, 2) for each in "qv"}, a__q_proj__bias=(3,)
+    )
+    found = align("net", PACKED, lacking)
+    assert found.missing["a.in_proj_weight[k_proj.weight]"] == "a.k_proj.weight"
+    assert "a.in_proj_bias[q_proj.bias]" in found.misshapen
 
 
 def test_the_second_names_of_a_recurrent_net_are_no_surprise():
