@@ -166,24 +166,18 @@ def prepare(
     uint16: UInt16 | None,
 ) -> Source:
     """Open the source with all that the user said of it. Raises the converter's and the pairs' errors."""
-    from converter import Assumption, Knowledge, UsageError, open_source
+    from converter import Assumption, UsageError, open_source
     from converter.words import FLOATS
 
     options = given_options(None, extra_layers=extra_layers)
-    knowledge = None
-    if pair is not None:
-        from parity import load_pair
-
-        described = load_pair(pair)
-        layers = described.layers(described.options(options))
-        knowledge = Knowledge.of_layers(layers, f"pair {described.name}")
+    if pair is not None and model is not None:
+        raise UsageError("give either a model or a pair, not both")
     if dtype is not None and dtype not in FLOATS:
         raise UsageError(f"'{dtype}' is no floating-point dtype (--dtype {', '.join(FLOATS)})")
     if model_python is not None and model is None:
         raise UsageError("--model-python is the interpreter of a --model, and there is none")
     opened = open_source(
         source,
-        knowledge,
         model=model,
         model_python=model_python,
         rules=rules,
@@ -196,8 +190,23 @@ def prepare(
         dtype=None if dtype is None else FLOATS[dtype],
         uint16=None if uint16 is None else uint16.value,
     )
+    if pair is not None:
+        return _with_pair(opened, pair, options)
     nothing_said = opened.request.knowledge is None and rules is None and not assume
     return _with_fitting_pair(opened, options) if nothing_said else opened
+
+
+def _with_pair(opened: Source, name: str, options: dict[str, Any]) -> Source:
+    """Add what a pair knows, and its rules unless the user gave some."""
+    from dataclasses import replace
+
+    from parity import load_pair
+    from parity.weights import known_of
+
+    described = load_pair(name)
+    knowledge, rules = known_of(described, described.options(options), opened.checkpoint)
+    request = replace(opened.request, knowledge=knowledge)
+    return replace(opened, request=request if request.rules.content else replace(request, rules=rules))
 
 
 def _with_fitting_pair(opened: Source, options: dict[str, Any]) -> Source:

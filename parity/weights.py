@@ -7,6 +7,7 @@ readers, which run nothing in it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from parity.errors import UsageError
 from parity.pair import Array, Framework, Pair
 from parity.renaming import Rules, rules_for, rules_of
 
-__all__ = ["initial_checkpoint", "matched_weights", "state_for", "write_batches"]
+__all__ = ["initial_checkpoint", "known_of", "matched_weights", "state_for", "write_batches"]
 
 _SUFFIX: dict[Framework, str] = {"torch": ".pth", "paddle": ".pdparams"}
 
@@ -41,7 +42,8 @@ def initial_checkpoint(
     """Open the given checkpoint, or present the pair's seeded weights as one; with the pair's layers.
 
     A recording of a Torch side (`parity.recording`) stands for the weights that it started from, and knows
-    its layers. Raises the converter's errors for a file that cannot be read.
+    its layers. A bare state dict will do for a pair with one network. Raises the converter's errors for a
+    file that cannot be read.
     """
     if given is None:
         return _in_memory(pair.weights(options)), pair.layers(options)
@@ -52,7 +54,47 @@ def initial_checkpoint(
         if recorded.framework != "torch":
             raise UsageError(f"{given}: weights are taken from a recording of a Torch side")
         return _in_memory(recorded.initial_state()), recorded.layers()
-    return open_checkpoint(given), pair.layers(options)
+    layers = pair.layers(options)
+    return _within_network(open_checkpoint(given), layers), layers
+
+
+def _within_network(checkpoint: Checkpoint, layers: Mapping[str, LayerSpec]) -> Checkpoint:
+    network = bare_network(checkpoint, layers)
+    if not network:
+        return checkpoint
+    moved = (replace(info, path=(network, *info.path)) for info in checkpoint.tensors.values())
+    return replace(checkpoint, tensors={info.name: info for info in moved})
+
+
+def bare_network(checkpoint: Checkpoint, layers: Mapping[str, LayerSpec]) -> str:
+    """Return the network whose bare state dict a checkpoint is: the only one, whose name no tensor has."""
+    networks = {path.partition(".")[0] for path in layers}
+    if len(networks) != 1 or networks & {name.partition(".")[0] for name in checkpoint.tensors}:
+        return ""
+    return networks.pop()
+
+
+def known_of(pair: Pair, options: Mapping[str, Any], checkpoint: Checkpoint) -> tuple[Knowledge, RuleFile]:
+    """Return what a pair knows of a checkpoint's layers, and its rules, under the checkpoint's names."""
+    layers = pair.layers(options)
+    network = bare_network(checkpoint, layers)
+    if network:
+        layers = {path.removeprefix(f"{network}."): spec for path, spec in layers.items() if path != network}
+        rules = rules_for(rules_of(pair), network)
+    else:
+        rules = _together(layers, rules_of(pair))
+    return Knowledge.of_layers(layers, f"pair {pair.name}"), rules
+
+
+def _together(layers: Mapping[str, LayerSpec], rules: Rules) -> RuleFile:
+    """Join the networks' rules, each under its network's name."""
+    networks = dict.fromkeys(path.partition(".")[0] for path in layers)
+    ruled = [rules_for(rules, network).under(network) for network in networks]
+    return RuleFile(
+        tuple(rule for each in ruled for rule in each.rules),
+        tuple(layer for each in ruled for layer in each.layers),
+        {name: kind for each in ruled for name, kind in each.types.items()},
+    )
 
 
 def _in_memory(state: Mapping[str, Mapping[str, Array]]) -> Checkpoint:
@@ -78,14 +120,9 @@ def state_for(
     `converter.PlanError` unless the checkpoint holds exactly the tensors of ``layers``.
     """
     source = framework_of(checkpoint)
-    networks = list(dict.fromkeys(path.partition(".")[0] for path in layers))
-    ruled = [rules_for(rules or {}, network).under(network) for network in networks]
-    together = RuleFile(
-        tuple(rule for each in ruled for rule in each.rules),
-        tuple(layer for each in ruled for layer in each.layers),
-        {name: kind for each in ruled for name, kind in each.types.items()},
+    plan = make_plan(
+        checkpoint.tensors, source, Request(Knowledge.of_layers(layers), _together(layers, rules or {}))
     )
-    plan = make_plan(checkpoint.tensors, source, Request(Knowledge.of_layers(layers), together))
     tensors = (
         ((info.path, checkpoint.read(name)) for name, info in checkpoint.tensors.items())
         if source == framework

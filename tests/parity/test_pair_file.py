@@ -199,3 +199,21 @@ def test_forward_only(tmp_path):
     assert losses == {"output.hidden": True, "output.logits.0": False}
     (found,) = result.findings
     assert (found.cause, found.where, result.verdict) == ("approximate", "model/gelu", "defect")
+
+
+def test_a_bare_state_dict_is_that_of_the_only_network(dgtool, tmp_path, run_python):
+    """As a checkpoint to convert, and as weights to start from; a nested one is taken as it is."""
+    program = """
+import sys
+import torch
+sys.path.insert(0, sys.argv[1])
+import torch_side
+state = torch_side.model({}).state_dict()
+torch.save(state, sys.argv[2] + "/flat.pth")
+torch.save({"model": state}, sys.argv[2] + "/nested.pth")
+"""
+    run_python(program, FOLDER, tmp_path)
+    for name in ("flat", "nested"):
+        done = dgtool("convert", f"{name}.pth", f"{name}.pdparams", "--pair", FOLDER)
+        assert (done.exit_code, "7 tensors" in done.stdout) == (0, True), done.stderr
+    assert dgtool("check-bp", "--pair", FOLDER, "--iters", 1, "--weights", "flat.pdparams").exit_code == 0
