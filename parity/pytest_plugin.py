@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["PairCollector", "StageItem"]
 
 _STAGES = {
-    "initial values": ("load", "initial values", "inputs"),
+    "initial-values": ("load", "initial values", "inputs"),
     "losses": ("forward", "loss"),
     "gradients": ("backward", "gradients"),
     "step": ("step", "optimizer", "parameters", "schedule"),
@@ -119,7 +119,7 @@ class StageItem(pytest.Item):
                 raise NotShownError(explained(result))
             return
         wrong = [f for f in result.findings if f.stage in _STAGES[self.name] and f.verdict != "framework"]
-        initial = self.name == "initial values"
+        initial = self.name == "initial-values"
         rows = [
             row
             for row in result.mismatches

@@ -68,7 +68,7 @@ def test_a_planted_mistake_is_named_where_it_acts(project):
     finished = pytest_in(project, sys.executable, "--dg-pair", "wrong", *recorded, "--ignore", "test_port.py")
     assert finished.returncode == 1, finished.stdout + finished.stderr
     assert outcomes(finished) == {
-        "initial values": "PASSED",
+        "initial-values": "PASSED",
         "losses": "FAILED",
         "gradients": "FAILED",
         "step": "FAILED",
