@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from parity.errors import CouldNotRunError
-from parity.frameworks import torch_float32
+from parity.frameworks import torch_compiler, torch_float32
 from parity.frameworks._patch import Undo
 from parity.pair import Array
 from parity.recorder import disturbed
@@ -52,6 +52,7 @@ def use(device: str) -> None:
 
 def prepare(dtype: str, threads: int) -> None:
     """Make ``dtype`` the default of every layer and tensor built from here on."""
+    torch_compiler.put_off()
     torch.set_num_threads(threads)
     torch.set_default_dtype(getattr(torch, dtype))
     while _installed:

@@ -24,6 +24,7 @@ MAY_IMPORT = {
 }
 FRAMEWORK_FILES = {
     "parity/frameworks/torch.py": "torch",
+    "parity/frameworks/torch_compiler.py": "torch",
     "parity/frameworks/torch_hooks.py": "torch",
     "parity/frameworks/torch_noise.py": "torch",
     "parity/frameworks/torch_float32.py": "torch",
