@@ -34,6 +34,7 @@ __all__ = [
     "state",
     "tensor",
     "use",
+    "values",
     "watch_batch_norm",
 ]
 
@@ -109,6 +110,17 @@ def scalar(value: paddle.Tensor) -> float:
     return float(value.item())
 
 
+def values(tensor: paddle.Tensor) -> Array:
+    """Return a tensor's values: a view where it can be, for ``.numpy()`` copies them.
+
+    There is none of memory that is not the processor's, nor of bfloat16, which numpy does not know.
+    """
+    if tensor.place.is_cpu_place() and tensor.dtype != paddle.bfloat16 and hasattr(tensor, "__dlpack__"):
+        return np.from_dlpack(tensor.detach())
+    found: Array = tensor.numpy()
+    return found
+
+
 def load(networks: Mapping[str, nn.Layer], path: Path) -> None:
     """Load a nested checkpoint strictly; values are cast to the parameters' dtype.
 
@@ -144,20 +156,20 @@ def layer_types(network: nn.Layer) -> dict[str, str]:
 
 
 def state(network: nn.Layer) -> tuple[dict[str, Array], list[str]]:
-    """Return the state dict as arrays and the names of its buffers.
+    """Return the state dict as arrays (views of the live tensors) and the names of its buffers.
 
     BatchNorm's statistics are parameters to Paddle, but ones that no optimizer trains.
     """
     entries = network.state_dict()
-    arrays = {name: value.numpy() for name, value in entries.items()}
+    arrays = {name: values(value) for name, value in entries.items()}
     return arrays, [name for name, value in entries.items() if value.stop_gradient]
 
 
 def gradients(network: nn.Layer) -> dict[str, Array | None]:
-    """Return every parameter's gradient by each of its names, None where there is none."""
+    """Return every parameter's gradient (a view) by each of its names, None where there is none."""
     parameters = {id(parameter) for parameter in network.parameters()}
     return {
-        name: None if entry.grad is None else entry.grad.numpy()
+        name: None if entry.grad is None else values(entry.grad)
         for name, entry in network.state_dict().items()
         if id(entry) in parameters
     }
@@ -192,7 +204,7 @@ def optimizer_state(optimizers: Mapping[str, Any], network: nn.Layer) -> dict[st
             prefix = f"{parameter.name}_"
             for key in [key for key in entries if owners.get(key) == parameter.name]:
                 slot = key.removeprefix(prefix).removesuffix("_0")
-                value = entries[key].numpy()
+                value = values(entries[key])
                 if not _kept(optimizer, slot):
                     continue
                 if slot not in _POWERS:

@@ -15,7 +15,7 @@ from parity.frameworks._arguments import caller, plain
 from parity.frameworks._calls import CallLog
 from parity.frameworks._functions import FUNCTIONS, TENSOR_FUNCTIONS
 from parity.frameworks._patch import Undo, note, note_clipping, patch, patch_functions
-from parity.frameworks.paddle import parameters_of
+from parity.frameworks.paddle import parameters_of, values
 from parity.pair import Array
 
 __all__ = [
@@ -54,9 +54,8 @@ def is_tensor(value: Any) -> bool:
 
 
 def array(tensor: paddle.Tensor) -> Array:
-    """Return a tensor's values."""
-    found: Array = tensor.detach().numpy()
-    return found
+    """Return a tensor's values, a view where it can be."""
+    return values(tensor)
 
 
 def version(tensor: paddle.Tensor) -> int:
