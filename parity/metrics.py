@@ -12,7 +12,7 @@ from parity.pair import Array
 
 __all__ = ["Metrics", "measure", "without_equal_infinities"]
 
-_BLOCK = 1 << 15  # elements; a block of both operands and the temporaries stays in the cache
+_BLOCK = 1 << 15  # elements; a block of both operands and of what is made of them stays in the cache
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,19 @@ def measure(reference: Array, port: Array) -> Metrics:
     bad_reference = bad_port = same_sign = 0
     total = dict.fromkeys(("reference", "port", "difference", "dot", "absolute"), 0.0)
     worst, worst_at = -1.0, 0
+    scratch = np.empty((2, min(_BLOCK, reference.size)))
     for start in range(0, reference.size, _BLOCK):
-        a = flat_reference[start : start + _BLOCK].astype(np.float64)
-        b = flat_port[start : start + _BLOCK].astype(np.float64)
-        difference = b - a
-        absolute = np.abs(difference)
+        a = flat_reference[start : start + _BLOCK].astype(np.float64, copy=False)
+        b = flat_port[start : start + _BLOCK].astype(np.float64, copy=False)
+        difference, product = scratch[:, : a.size]
+        np.subtract(b, a, out=difference)
+        np.multiply(a, b, out=product)
+        total["reference"] += float(a @ a)
+        total["port"] += float(b @ b)
+        total["dot"] += float(product.sum())
+        total["difference"] += float(difference @ difference)
+        absolute = np.abs(difference, out=difference)
+        total["absolute"] += float(absolute.sum())
         at = int(absolute.argmax())
         peak = float(absolute[at])
         if not math.isfinite(peak):  # argmax stops at the first NaN, so one look is enough
@@ -92,12 +100,7 @@ def measure(reference: Array, port: Array) -> Metrics:
             bad_port += int(np.count_nonzero(~np.isfinite(b)))
         if peak > worst or (not math.isfinite(peak) and math.isfinite(worst)):
             worst, worst_at = peak, start + at
-        total["reference"] += float(a @ a)
-        total["port"] += float(b @ b)
-        total["dot"] += float(a @ b)
-        total["difference"] += float(difference @ difference)
-        total["absolute"] += float(absolute.sum())
-        same_sign += int(np.count_nonzero(((a > 0) == (b > 0)) & ((a < 0) == (b < 0))))
+        same_sign += a.size if float(product.min()) > 0.0 else _same_signs(a, b)
 
     norms = {
         name: math.sqrt(value) for name, value in total.items() if name in ("reference", "port", "difference")
@@ -131,6 +134,10 @@ def without_equal_infinities(reference: Array, port: Array) -> tuple[Array, Arra
     if not infinite.any() or not np.array_equal(reference[infinite], port[infinite]):
         return reference, port
     return np.where(infinite, 0.0, reference), np.where(infinite, 0.0, port)
+
+
+def _same_signs(a: Array, b: Array) -> int:
+    return int(np.count_nonzero(((a > 0) == (b > 0)) & ((a < 0) == (b < 0))))
 
 
 def _cosine(dot: float, first: float, second: float) -> float:

@@ -25,6 +25,7 @@ __all__ = ["INITIAL", "Outlet", "Recorder", "Replica", "call_floors", "disturbed
 INITIAL = -1
 """The iteration number of what is recorded before the first step."""
 _Key = tuple[str, int, str]
+_BLOCK = 1 << 15  # elements; a block of both operands and of their difference stays in the cache
 
 
 class Outlet(Protocol):
@@ -78,12 +79,9 @@ class Replica:
         call, self._gradient_calls = self._gradient_calls, self._gradient_calls + 1
         with self.log.inside():
             for name, network in self._side.networks.items():
-                found = self._framework.gradients(network)
-                self._keep("gradient", call, name, found)
-
-    def _keep(self, quantity: str, call: int, network: str, arrays: Mapping[str, Array | None]) -> None:
-        kept = {name: np.array(array) for name, array in arrays.items() if array is not None}
-        self._arrays[quantity, call, network] = kept
+                found = self._framework.gradients(network).items()  # a copy, for the step goes on
+                kept = {key: np.array(array) for key, array in found if array is not None}
+                self._arrays["gradient", call, name] = kept
 
     def step(self, iteration: int, batch: Mapping[str, Array], file: Path | None) -> None:
         """Run the step and keep what it gives, for the recorder to compare with."""
@@ -97,8 +95,10 @@ class Replica:
         for name, network in self._side.networks.items():
             arrays, _ = self._framework.state(network)
             self.terms = max([self.terms, *(array.size for array in arrays.values())])
-            self._keep("state", 0, name, arrays)
-            self._keep("optimizer", 0, name, self._framework.optimizer_state(self._side.optimizers, network))
+            # What the step left stays as it is until the next.
+            self._arrays["state", 0, name] = arrays
+            kept = self._framework.optimizer_state(self._side.optimizers, network)
+            self._arrays["optimizer", 0, name] = kept
 
     def floors(self, quantity: str, call: int, network: str, arrays: Mapping[str, Array]) -> dict[str, float]:
         """Return the L2 norm of what the disturbance changed in each tensor of a unit."""
@@ -149,8 +149,14 @@ def _view(data: Any, place: Any) -> Array:
 def _distance(first: Array, second: Array) -> float:
     if first.shape != second.shape or first.dtype.kind != "f":
         return 0.0
-    difference = (first - second).reshape(-1)
-    return math.sqrt(float(difference @ difference))
+    ours, theirs = first.reshape(-1), second.reshape(-1)
+    scratch = np.empty(min(_BLOCK, first.size), np.result_type(first, second))
+    total = 0.0
+    for start in range(0, first.size, _BLOCK):
+        mine = ours[start : start + _BLOCK]
+        difference = np.subtract(mine, theirs[start : start + _BLOCK], out=scratch[: mine.size])
+        total += float(difference @ difference)
+    return math.sqrt(total)
 
 
 class Recorder:

@@ -136,10 +136,8 @@ def rows_to_json(rows: Sequence[Row]) -> list[Any]:
 
 
 def _row_to_json(row: Row) -> dict[str, Any]:
-    content = asdict(row)
-    if row.metrics is not None:
-        content["metrics"]["relative_l2"] = row.metrics.relative_l2
-    return content
+    metrics = row.metrics
+    return vars(row) | {"metrics": metrics and vars(metrics) | {"relative_l2": metrics.relative_l2}}
 
 
 def _row_from_json(content: dict[str, Any]) -> Row:

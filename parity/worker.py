@@ -111,7 +111,7 @@ class _Built:
 def _digests(framework: ModuleType, side: Side) -> dict[str, dict[str, str]]:
     return {
         name: {
-            key: hashlib.blake2b(array.tobytes()).hexdigest()
+            key: hashlib.sha1(np.ascontiguousarray(array), usedforsecurity=False).hexdigest()
             for key, array in framework.state(net)[0].items()
         }
         for name, net in side.networks.items()
