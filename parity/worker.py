@@ -108,12 +108,14 @@ class _Built:
     """By network, the tensors that loading left as they were."""
 
 
+def _digest(array: Array) -> str:
+    content = np.ascontiguousarray(array).data if array.size else b""
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
+
+
 def _digests(framework: ModuleType, side: Side) -> dict[str, dict[str, str]]:
     return {
-        name: {
-            key: hashlib.sha1(np.ascontiguousarray(array), usedforsecurity=False).hexdigest()
-            for key, array in framework.state(net)[0].items()
-        }
+        name: {key: _digest(array) for key, array in framework.state(net)[0].items()}
         for name, net in side.networks.items()
     }
 
