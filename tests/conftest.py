@@ -11,12 +11,30 @@ from hypothesis import settings
 from typer.testing import CliRunner
 
 from dgtool.cli import app
+from tests.untraced import untraced
 
 ROOT = Path(__file__).parent.parent
 
 # No deadlines: the machine may be busy. In CI the same examples every time.
 settings.register_profile("everywhere", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("everywhere")
+
+
+def pytest_collection_modifyitems(items):
+    """Put the slow tests first: whoever has nothing left to do then takes fast ones, not the other way round."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(autouse=True)
+def _processes_traced_where_wanted(request, monkeypatch):
+    """Have coverage follow the processes of tests marked ``traced``, and of no others.
+
+    A tracer costs a process that imports a framework half as much again, and most tests start such processes
+    to run lines that other tests' have run.
+    """
+    if request.node.get_closest_marker("traced") is None:
+        for name in os.environ.keys() - untraced().keys():
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,7 @@ def torch_file(tmp_path):
     return tmp_path / "mine.py"
 
 
+@pytest.mark.traced
 def test_a_torch_module_tells_its_layers(torch_file):
     known = describe(f"{torch_file}:Block")
     assert known.framework == "torch"
@@ -86,6 +87,7 @@ def test_several_networks_have_their_names_in_front(torch_file):
     assert list(known.tensors) == ["a.weight", "a.bias", "b.weight"]
 
 
+@pytest.mark.traced
 def test_a_paddle_layer_tells_its_layers_in_torchs_words(tmp_path):
     (tmp_path / "theirs.py").write_text(PADDLE)
     known = describe(f"{tmp_path / 'theirs.py'}:build")

@@ -64,11 +64,13 @@ if "{framework}" == "paddle":
 )
 
 
+@pytest.mark.traced
 @pytest.mark.parametrize("framework", ["torch", "paddle"])
 def test_all_or_nothing_is_loaded(framework, run_python, tmp_path):
     run_python(LOADS.format(framework=framework), tmp_path)
 
 
+@pytest.mark.traced
 def test_bfloat16_is_loaded_as_numbers_in_both_frameworks(run_python, tmp_path):
     """Paddle shows bfloat16 as uint16; what is loaded are the numbers, from either framework's own file."""
     save = """

@@ -47,6 +47,7 @@ def test_three_mistakes_at_once_are_all_named(case, tmp_path):
     assert judge_several(case.id, case.defects, result).located, result.findings
 
 
+@pytest.mark.traced
 @pytest.mark.parametrize(
     "id", ["mixed", "discogan-mode-train-threads-2", "mx-queries-scaled", "mx-outputs-swapped"]
 )
@@ -57,6 +58,7 @@ def test_a_right_port_is_no_defect(id, tmp_path):
     assert {finding.verdict for finding in result.findings} <= {"framework"}
 
 
+@pytest.mark.traced
 @pytest.mark.parametrize("defect", [[], ["dg-bn-epsilon"]])
 def test_lockstep_starts_every_iteration_from_the_reference(defect, tmp_path):
     """With a mistake that lasts, errors do not add up: every step is as wrong as the first of its kind."""

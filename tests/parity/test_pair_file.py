@@ -187,6 +187,7 @@ def forward(model, batch):
 """
 
 
+@pytest.mark.traced
 def test_forward_only(tmp_path):
     """Without a loss each output is told apart by a fingerprint; nothing is trained."""
     wrong = wrong_pair(tmp_path / "pair", "approximate=False", "approximate=True")

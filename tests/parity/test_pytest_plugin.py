@@ -63,6 +63,7 @@ def test_a_right_port_passes_without_torch(project):
     assert subprocess.check_output([python, "-c", program], text=True).strip() == "None"
 
 
+@pytest.mark.traced
 def test_a_planted_mistake_is_named_where_it_acts(project):
     recorded = "--dg-iters", "2", "--dg-reference", "recorded"
     finished = pytest_in(project, sys.executable, "--dg-pair", "wrong", *recorded, "--ignore", "test_port.py")

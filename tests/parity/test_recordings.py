@@ -73,6 +73,7 @@ def test_a_mistake_is_placed_by_what_was_recorded(reference, wrong_port):
     assert "on inputs that agree" in first.evidence
 
 
+@pytest.mark.traced
 def test_a_recorded_reference_needs_no_torch(reference, paddle_alone, wrong, tmp_path):
     """The port runs alone, gets the recorded weights, and makes its calls on the recorded inputs."""
     pair = placed(load_pair(str(wrong)), place_of(python="/nowhere/torch"), paddle_alone)
