@@ -21,7 +21,8 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/pytest -n auto --dist worksteal -m slow
 
-test-all: test test-slow
+test-all: $(READY)
+	$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=
 	$(BIN)/coverage report --fail-under=95
 
 # Every planted mistake, and what dgtool and its peers say of it. PaDiff wants both frameworks in one process,
