@@ -117,7 +117,12 @@ def test_a_framework_agrees_with_itself_exactly(tmp_path):
 
 WRONG = {
     "DETACHED": [
-        ("gradient", "embedding.weight", "missing", "the port has no gradient; the reference has one of norm"),
+        (
+            "gradient",
+            "embedding.weight",
+            "missing",
+            "the port has no gradient; the reference has one of norm",
+        ),
         ("optimizer", "embedding.weight/exp_avg", "missing", "keeps no such state"),
     ],
     "USED_IDLE": [
