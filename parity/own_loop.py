@@ -93,7 +93,7 @@ class Recorder:
         What has one element is a loss, compared by `step`; other arrays are for `save` only. Raises
         `CouldNotRunError` for a loss that this step has already.
         """
-        array = self._hooks.array(value) if self._hooks.is_tensor(value) else np.asarray(value)
+        array = np.array(self._hooks.array(value) if self._hooks.is_tensor(value) else value)  # as it is now
         if name in self._losses:
             raise CouldNotRunError(f"'{name}' is added twice in one step; give each a name of its own")
         self.data[name] = array

@@ -29,6 +29,7 @@ with Recorder(out, framework="{framework}") as record:
         optimizer.step()
         record.add("loss", loss)
         record.add(f"output_{{iteration}}", model(inputs).detach().numpy())
+        record.add(f"weight_{{iteration}}", model.weight)
         record.step()
         optimizer.{clear}()
         if ending == "raise":
@@ -80,9 +81,10 @@ def test_another_rate_shows_in_what_the_step_leaves(traces):
 
 
 def test_values_are_kept_for_reprod_log(traces):
-    """Of every name the last value, as ReprodLogger keeps it; larger arrays are not losses."""
+    """Of every name the last value, as ReprodLogger keeps it and as it was; larger arrays are not losses."""
     data = read(traces / "torch.npy")
-    assert set(data) == {"loss", "output_0", "output_1"}
+    assert set(data) == {"loss", "output_0", "output_1", "weight_0", "weight_1"}
+    assert abs(data["weight_1"] - data["weight_0"]).min() > 1e-3
     assert data["output_1"].shape == (3, 2)
     assert np.allclose(data["output_1"], read(traces / "paddle.npy")["output_1"], rtol=1e-12)
 
