@@ -59,6 +59,7 @@ PUBLISHED = {
 """The mean differences that the published port's log shows, of a checkpoint that is not public."""
 
 
+@pytest.mark.traced
 def test_the_published_run_is_judged_by_the_measured_floor(dgtool, tmp_path):
     """Not by 1e-6: on the weights that the floor is of, loss by loss; on other weights, not at all."""
     shown = dgtool("noise-floor", "--iters", 5, "--replicas", 4, "--out", "floor.json", "--quiet")

@@ -154,6 +154,7 @@ def test_blocks_of_transposed_tensors(shape):
     assert np.array_equal(copied, view.reshape(-1))
 
 
+@pytest.mark.traced
 def test_same_bytes_whoever_works(source, plan, out):
     results = {}
     for label, options in {

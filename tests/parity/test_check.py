@@ -86,6 +86,7 @@ def test_traces_hold_what_was_kept_and_compare_again_without_a_framework(tiny):
     assert "idle.weight" not in gradients
 
 
+@pytest.mark.traced
 def test_swapped_roles_pass_too(tmp_path):
     result = run("tests.tiny:SWAPPED_ROLES", tmp_path / "run")
     assert result.passed
@@ -267,6 +268,7 @@ def test_gradients_of_the_network_that_waits_add_up(tmp_path):
     assert compared == 4 * 20
 
 
+@pytest.mark.traced
 def test_only_losses_are_recorded_when_asked(tmp_path):
     result = run(DISCOGAN, tmp_path / "run", runs=(Run("float32", 2, "losses"),), width=4)
     assert (result.verdict, result.exit_code) == ("inconclusive", 4)
@@ -291,6 +293,7 @@ def test_weights_of_either_framework_start_both_sides(tmp_path):
     assert [(loss.reference, loss.port) for loss in seeded.losses] == losses["discogan.pth"]
 
 
+@pytest.mark.traced
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [

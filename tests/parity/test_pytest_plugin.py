@@ -83,6 +83,7 @@ def test_a_planted_mistake_is_named_where_it_acts(project):
     assert "Traceback" not in finished.stdout
 
 
+@pytest.mark.traced
 def test_what_cannot_be_run_is_said_without_a_traceback(project):
     finished = pytest_in(project, sys.executable, "--dg-pair", "nowhere", "--ignore", "test_port.py")
     assert finished.returncode == 1

@@ -1,5 +1,7 @@
 """The compiler that Torch's optimizers would import: not before it is wanted, and then the real one."""
 
+import pytest
+
 PROGRAM = """
 import inspect, sys
 import torch
@@ -33,6 +35,7 @@ print(torch.compile(lambda x: 2 * x, backend="eager")(torch.ones(1)).item())
 """
 
 
+@pytest.mark.traced
 def test_steps_do_not_import_it_and_whoever_wants_it_gets_the_real_one(run_python):
     """A submodule, as its own code asks for it; what Torch had kept of the stand-in is forgotten."""
     shown = run_python(PROGRAM)
