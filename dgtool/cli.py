@@ -12,6 +12,7 @@ from types import FrameType
 
 import typer
 
+from dgtool.align import align
 from dgtool.check_bp import check_bp
 from dgtool.compare import compare
 from dgtool.convert import convert
@@ -45,6 +46,7 @@ for _command in (
     convert_optimizer,
     verify,
     new_pair,
+    align,
     check_bp,
     record,
     explain,

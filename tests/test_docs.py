@@ -12,6 +12,7 @@ import pytest
 
 from converter.formats import torch
 from converter.rule_table import markdown
+from dgtool.align import align
 from dgtool.check_bp import check_bp
 from dgtool.compare import compare
 from dgtool.convert import convert
@@ -118,7 +119,7 @@ def test_every_example_of_help_runs(tmp_path):
     environment = {**os.environ, "PATH": path}
     train = [sys.executable, "-m", "examples.resume.torch_model", "train.pth"]
     subprocess.run(train, cwd=tmp_path, env=environment, check=True)
-    commands = [init_weights, inspect, convert, convert_optimizer, verify, new_pair, record, check_bp]
+    commands = [init_weights, inspect, convert, convert_optimizer, verify, new_pair, align, record, check_bp]
     commands += [explain, judge, grad_diff, compare, noise_floor]
     examples = [line for command in commands for line in re.findall(r"- `(dgtool .*)`", command.__doc__)]
     assert len(examples) >= 2 * len(commands) - 1

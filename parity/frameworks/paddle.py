@@ -18,6 +18,7 @@ from parity.pair import Array
 from parity.recorder import disturbed
 
 __all__ = [
+    "assign",
     "disturb",
     "environment",
     "gradients",
@@ -36,6 +37,7 @@ __all__ = [
     "use",
     "values",
     "watch_batch_norm",
+    "widen",
 ]
 
 _BATCH_SEED = 12345
@@ -255,6 +257,21 @@ def _steps(power: float, beta: float) -> float | None:
     if not 0.0 < beta < 1.0 or power < _SMALLEST_POWER:
         return None
     return float(round(math.log(power) / math.log(beta)) - 1)
+
+
+def widen(network: nn.Layer) -> None:
+    """Make what was built in another precision float64: Paddle's older layers ask for float32."""
+    for layer in network.sublayers(include_self=True):
+        own = [*layer.parameters(include_sublayers=False), *layer.buffers(include_sublayers=False)]
+        if any(tensor.dtype == paddle.float32 for tensor in own):
+            layer.to(dtype="float64")
+
+
+def assign(network: nn.Layer, arrays: Mapping[str, Array]) -> None:
+    """Give entries of the state dict, by name, the values of arrays of their shapes."""
+    entries = network.state_dict()
+    for name, array in arrays.items():
+        entries[name].set_value(_cast(array, entries[name]))
 
 
 def share_hyperparameters(networks: Mapping[str, nn.Layer], optimizers: Mapping[str, Any]) -> list[str]:

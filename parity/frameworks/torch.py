@@ -18,6 +18,7 @@ from parity.pair import Array
 from parity.recorder import disturbed
 
 __all__ = [
+    "assign",
     "disturb",
     "environment",
     "gradients",
@@ -34,6 +35,7 @@ __all__ = [
     "tensor",
     "use",
     "watch_batch_norm",
+    "widen",
 ]
 
 _BATCH_SEED = 12345
@@ -177,6 +179,19 @@ def set_state(
                         given = arrays[network].get(f"{name}/{slot}")
                         if given is not None and isinstance(value, torch.Tensor):
                             value.copy_(torch.from_numpy(np.array(given)))
+
+
+def widen(network: nn.Module) -> None:
+    """Make what was built in another precision float64."""
+    network.to(torch.float64)
+
+
+def assign(network: nn.Module, arrays: Mapping[str, Array]) -> None:
+    """Give entries of the state dict, by name, the values of arrays of their shapes."""
+    entries = network.state_dict()
+    with torch.no_grad():
+        for name, array in arrays.items():
+            entries[name].copy_(torch.tensor(array))
 
 
 def share_hyperparameters(

@@ -18,6 +18,7 @@ COMMANDS = [
     "convert",
     "convert-optimizer",
     "verify",
+    "align",
     "check-bp",
     "grad-diff",
     "compare",

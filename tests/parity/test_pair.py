@@ -30,6 +30,7 @@ FRAMEWORK_FILES = {
     "parity/frameworks/torch_float32.py": "torch",
     "parity/frameworks/paddle.py": "paddle",
     "parity/frameworks/paddle_hooks.py": "paddle",
+    "parity/frameworks/paddle_averages.py": "paddle",
 }
 
 
