@@ -60,6 +60,8 @@ class CallTable:
     file: str = ""
     gradients: Mapping[tuple[int, int, int], Any] = field(default_factory=dict)
     """Places of the outputs' gradients by call, position and backward pass."""
+    draws: tuple[Mapping[str, Any], ...] = ()
+    """What was drawn at random (parity/frameworks/_random.py)."""
     _map: Any = None
 
     @classmethod
@@ -89,7 +91,8 @@ class CallTable:
                 )
             )
         gradients = {tuple(entry[:3]): entry[3] for entry in message.get("gradients", ())}
-        return cls(message["iteration"], tuple(calls), message.get("file", ""), gradients)
+        draws = tuple(message.get("draws", ()))
+        return cls(message["iteration"], tuple(calls), message.get("file", ""), gradients, draws)
 
     @property
     def events(self) -> Iterator[Call]:

@@ -64,6 +64,11 @@ CAUSES: dict[str, Cause] = {
     "margin": Cause("another margin", _SET),
     "extra_call": Cause("a step that the reference does not take", "leave it out"),
     "missing_call": Cause("a step of the reference that is left out", "add it"),
+    "hidden_randomness": Cause(
+        "a random number that the other side does not share",
+        "put it in the batch, or draw it with a function of the framework that is shared",
+    ),
+    "random_draw": Cause("random numbers drawn otherwise", "draw what the reference draws, in its order"),
     "transposed": Cause("a weight in the other framework's layout", "transpose it when converting"),
     "axes_swapped": Cause("two axes of a weight swapped", "keep the axes' order when converting"),
     "reversed": Cause("a weight reversed along an axis", "do not reverse it"),

@@ -18,6 +18,7 @@ import numpy as np
 
 from parity.errors import CouldNotRunError
 from parity.frameworks._calls import CallLog, CallRecord, TensorFile
+from parity.frameworks._random import STREAM
 from parity.pair import Array, Side
 
 __all__ = ["INITIAL", "Outlet", "Recorder", "Replica", "call_floors", "disturbed", "same_randomness"]
@@ -88,7 +89,7 @@ class Replica:
         self._arrays, self._losses, self._gradient_calls = {}, {}, 0
         tensors = {name: self._framework.tensor(array, disturb=True) for name, array in batch.items()}
         self.file = None if file is None else TensorFile(file)
-        with self.log.recording(self.file) if self.file else nullcontext():
+        with STREAM.over(iteration), self.log.recording(self.file) if self.file else nullcontext():
             self._side.training_step(iteration, tensors, self)
         if self.file is not None:
             self.terms = max([self.terms, *self.log.sizes()])
@@ -218,13 +219,14 @@ class Recorder:
         """Record one iteration; its calls too, and with a file their tensors."""
         self.iteration = number
         if not self._calls:
-            yield
+            with STREAM.over(number):
+                yield
             self._step_done()
             return
         tensors = None if file is None else TensorFile(file)
-        with self._log.recording(tensors):
+        with STREAM.over(number), self._log.recording(tensors):
             yield
-        content: dict[str, Any] = {"calls": self._log.calls}
+        content: dict[str, Any] = {"calls": self._log.calls, "draws": STREAM.draws}
         if tensors is not None:
             tensors.close()
             content |= {"file": str(file), "gradients": self._log.gradients, "heads": self._log.heads}

@@ -80,7 +80,8 @@ def replay_jobs(
         # Whether the port's loop differentiates here is not the call's doing.
         wanted = [bool(entry["grad"]) for entry in call.inputs]
         for job, number in zip(jobs, (call.number, twin.number), strict=True):
-            job.append({"number": number, "inputs": inputs, "wanted": wanted, "upstream": upstream})
+            made = {"number": number, "inputs": inputs, "wanted": wanted, "upstream": upstream}
+            job.append({**made, "draws": call.number})
     made_up.close()
     return jobs
 

@@ -18,7 +18,9 @@ import platform
 import shutil
 import sys
 import traceback
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +32,7 @@ from converter._describe import describe_model
 from parity.errors import CouldNotRunError, ParityError
 from parity.frameworks._calls import CallLog, CallRecord, TensorFile
 from parity.frameworks._describe import describe
+from parity.frameworks._random import EVALUATION, STREAM
 from parity.frameworks._replay import read_place, replay
 from parity.functions import side_factory
 from parity.pair import Array, Side
@@ -133,6 +136,8 @@ class _Session:
             )
         self._framework = importlib.import_module(f"parity.frameworks.{name}")
         self._hooks = importlib.import_module(f"parity.frameworks.{name}_hooks")
+        self._random = importlib.import_module(f"parity.frameworks.{name}_random")
+        STREAM.seed = zlib.crc32(str(job["options"].get("seed", 0)).encode())
         self._log: CallLog | None = None
 
     def hello(self) -> None:
@@ -191,23 +196,34 @@ class _Session:
         )
         recorder = Recorder(framework, side, channel, run, settings, log, replica)
         recorder.state()
-        for iteration in range(settings["iters"]):
-            if iteration and settings["lockstep"] and job["role"] == "port":
-                self._take_over(side)
-            with np.load(job["batches"][iteration], allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-            files: list[Path | None] = [None, None]
-            if settings["calls"] and iteration < _TRACED:
-                folder = Path(job["calls"])
-                files = [folder / f"{job['role']}-{kind}-{iteration}" for kind in ("main", "twin")]
-            if replica is not None:
-                with same_randomness(framework):
-                    replica.step(iteration, arrays, files[1])
-            disturb = bool(settings["disturb"])
-            batch = {name: framework.tensor(array, disturb=disturb) for name, array in arrays.items()}
-            with recorder.iteration_of(iteration, files[0]):
-                side.training_step(iteration, batch, recorder)
+        with self._sharing():
+            for iteration in range(settings["iters"]):
+                if iteration and settings["lockstep"] and job["role"] == "port":
+                    self._take_over(side)
+                with np.load(job["batches"][iteration], allow_pickle=False) as stored:
+                    arrays = {name: stored[name] for name in stored.files}
+                files: list[Path | None] = [None, None]
+                if settings["calls"] and iteration < _TRACED:
+                    folder = Path(job["calls"])
+                    files = [folder / f"{job['role']}-{kind}-{iteration}" for kind in ("main", "twin")]
+                if replica is not None:
+                    with same_randomness(framework):
+                        replica.step(iteration, arrays, files[1])
+                disturb = bool(settings["disturb"])
+                batch = {name: framework.tensor(array, disturb=disturb) for name, array in arrays.items()}
+                with recorder.iteration_of(iteration, files[0]):
+                    side.training_step(iteration, batch, recorder)
         channel.send("end", run=run)
+
+    @contextmanager
+    def _sharing(self) -> Iterator[None]:
+        """Have the framework draw from the stream of random numbers while steps run in the block."""
+        undo = self._random.share_randomness()
+        try:
+            yield
+        finally:
+            for restore in reversed(undo):
+                restore()
 
     def _alter(self, side: Side, settings: Mapping[str, Any]) -> bool:
         """Make the run a replica with other rounding, or one with a mistake, if there is one to make."""
@@ -244,9 +260,9 @@ class _Session:
             else:
                 assert self._log is not None
                 self._framework.load(self._log.side.networks, Path(self._job["weights"]))
-                self._channel.send(
-                    "replayed", calls=replay(self._log, command["calls"], Path(command["out"]))
-                )
+                with self._sharing():
+                    calls = replay(self._log, command["calls"], Path(command["out"]))
+                self._channel.send("replayed", calls=calls)
 
     def _write_log(self, command: Mapping[str, Any]) -> bool:
         if importlib.util.find_spec("reprod_log") is None:
@@ -281,7 +297,7 @@ class _Session:
             if disturb:
                 framework.disturb(log.side.networks)
             file = TensorFile(Path(path))
-            with log.recording(file):
+            with self._sharing(), STREAM.over(EVALUATION), log.recording(file):
                 log.evaluate(
                     {
                         network: [

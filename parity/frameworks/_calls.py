@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from parity.frameworks._arguments import caller, settings_of
+from parity.frameworks._random import REPLAY, STREAM
 from parity.pair import Array, Side
 
 __all__ = [
@@ -123,9 +124,11 @@ class CallLog:
         self._file, self._busy = file, False
         self._keeping = file is not None and not self.replayable  # the first iteration's are made again
         undo = self.hooks.install(self)
+        STREAM.position = lambda: (self._parent(), len(self.calls))
         try:
             yield
         finally:
+            STREAM.position = lambda: ("", 0)
             for restore in reversed(undo):
                 restore()
             self._known, self._file = {}, None
@@ -234,7 +237,9 @@ class CallLog:
         number = len(self.calls)
         described["line"] = caller(self.hooks.LIBRARY)
         self.calls.append(described)
-        with self.inside():
+        # What is drawn in a layer is drawn there, not in its caller.
+        watching = STREAM.watching(described) if self._file else nullcontext()
+        with watching, self.inside(), self._within(described["path"]):
             if self._file is None:
                 return function(*args, **kwargs)
             tensors: list[Any] = []
@@ -285,12 +290,17 @@ class CallLog:
         return value
 
     def replay(
-        self, number: int, inputs: list[Array], wanted: list[bool], upstream: Mapping[int, Array]
+        self,
+        number: int,
+        inputs: list[Array],
+        wanted: list[bool],
+        upstream: Mapping[int, Array],
+        draws: int,
     ) -> Replayed:
         """Make a call again on other inputs, with the layer's parameters as they are now.
 
         ``wanted`` says of which inputs to take the gradient; ``upstream`` holds gradients by output
-        position, and without any there are none.
+        position, and without any there are none. Random numbers are those of ``draws``, the same on both sides.
         """
         call = self.replayable[number]
         given = [self.hooks.fresh(array, want) for array, want in zip(inputs, wanted, strict=True)]
@@ -299,7 +309,7 @@ class CallLog:
             call.layer.training = call.training
             parameters = dict(call.layer.named_parameters())
             self.hooks.forget_gradients(parameters.values())
-        with self.inside():
+        with STREAM.over(REPLAY, draws), self.inside():
             result = call.function(*_fill(call.args, given), **_fill(call.kwargs, given))
             outputs: list[Any] = []
             self._strip(result, outputs)

@@ -24,8 +24,8 @@ def read_place(place: Sequence[Any]) -> Array:
 def replay(log: CallLog, calls: Sequence[Mapping[str, Any]], out: Path) -> list[dict[str, Any]]:
     """Make each of the calls again and write what it gives to ``out``.
 
-    A call is ``{"number", "inputs": [place], "wanted": [bool], "upstream": {position: place}}``, a place
-    being file, offset, dtype and shape. A call that fails says why and is no reason to stop.
+    A call is ``{"number", "inputs": [place], "wanted": [bool], "upstream": {position: place}, "draws"}``, a
+    place being file, offset, dtype and shape; ``draws`` is the number of the reference's call. A call that fails says why and is no reason to stop.
     """
     file = TensorFile(out)
     answers: list[dict[str, Any]] = []
@@ -34,7 +34,7 @@ def replay(log: CallLog, calls: Sequence[Mapping[str, Any]], out: Path) -> list[
         upstream = {int(position): read_place(place) for position, place in call["upstream"].items()}
         try:
             inputs = [read_place(place) for place in call["inputs"]]
-            found = log.replay(number, inputs, call["wanted"], upstream)
+            found = log.replay(number, inputs, call["wanted"], upstream, call["draws"])
         except Exception as error:  # whatever a framework raises for inputs that do not suit a layer
             answers.append({"number": number, "error": f"{type(error).__name__}: {error}"})
             continue

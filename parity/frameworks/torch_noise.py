@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -40,14 +41,14 @@ def add_noise(networks: Mapping[str, nn.Module], seed: int) -> None:
     A sum of n terms, rounded at each, is off by about u sqrt(n / 2) of its size; that much, normally
     distributed, is added (u is the unit roundoff of the tensor's dtype).
     """
-    random = torch.Generator().manual_seed(seed)
+    random = np.random.RandomState(seed)  # not Torch's, which draws what both sides share
 
     def moved(tensor: torch.Tensor, terms: int) -> torch.Tensor:
         if not tensor.is_floating_point() or tensor.numel() == 0:
             return tensor
         with torch.no_grad():
             size = tensor.pow(2).mean().sqrt() * torch.finfo(tensor.dtype).eps / 2 * math.sqrt(terms / 2)
-            noise = torch.randn(tensor.shape, generator=random, dtype=tensor.dtype) * size
+            noise = torch.from_numpy(random.standard_normal(tuple(tensor.shape))).to(tensor) * size
         return tensor + noise
 
     def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
