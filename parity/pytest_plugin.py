@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PairCollector", "StageItem"]
 
+_WRONG = ("defect", "inconclusive")
 _STAGES = {
     "initial-values": ("load", "initial values", "inputs"),
     "losses": ("forward", "loss"),
@@ -118,7 +119,7 @@ class StageItem(pytest.Item):
             if not result.passed:
                 raise NotShownError(explained(result))
             return
-        wrong = [f for f in result.findings if f.stage in _STAGES[self.name] and f.verdict != "framework"]
+        wrong = [f for f in result.findings if f.stage in _STAGES[self.name] and f.verdict in _WRONG]
         initial = self.name == "initial-values"
         rows = [
             row

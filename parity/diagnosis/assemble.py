@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parity.causes import CAUSES
+from parity.diagnosis.draws import draw_findings, hidden_findings, hides, without_consequences
 from parity.diagnosis.evaluation import evaluation_findings
 from parity.diagnosis.flow import backward_findings, forward_findings
 from parity.diagnosis.layers import grouped, layer_findings
@@ -57,6 +58,9 @@ def diagnose(evidence: Evidence, more: Sequence[Finding] = ()) -> list[Finding]:
     """
     found = [*more, *(finding for source in _SOURCES for finding in source(evidence))]
     wrong = [row for row in consequences(evidence.rows) if row.quantity != "evaluation"]
+    drawn = hidden_findings(evidence, bool(wrong))
+    found = without_consequences([*found, *drawn])
+    found += draw_findings(evidence, found)
     if not wrong:
         # Nothing that the steps lead to differs. Settings that do are mistakes all the same.
         # A known difference of the frameworks is no mistake, wherever it acts.
@@ -66,7 +70,7 @@ def diagnose(evidence: Evidence, more: Sequence[Finding] = ()) -> list[Finding]:
         found = [each for each in found if each.stage != "forward" or _stands_alone(each)]
     found += _known_rows(evidence)
     acting = [each for each in found if each.verdict == "defect" and each.stage != "configuration"]
-    unexplained = unexcused(wrong, found)
+    unexplained = [] if hides(found) else unexcused(wrong, found)
     if unexplained and not acting and _may_be_known(evidence):
         found.append(_untold(unexplained[0]))
     elif unexplained and not acting:
@@ -112,7 +116,8 @@ def _untold(row: Row) -> Finding:
 
 def _stands_alone(found: Finding) -> bool:
     """Whether a finding says something even where no loss, gradient or state differs."""
-    return found.verdict == "framework" or found.stage not in _BY_NUMBERS or "is set to" in found.evidence
+    by_record = "is set to" in found.evidence or found.cause == "hidden_randomness"
+    return found.verdict == "framework" or found.stage not in _BY_NUMBERS or by_record
 
 
 def consequences(rows: Sequence[Row]) -> list[Row]:
@@ -195,7 +200,7 @@ def verdict_of(rows: Sequence[Row], findings: Sequence[Finding]) -> Verdict:
         return "inconclusive"
     if unexcused(consequences(rows), findings):
         return "defect"
-    if any(finding.cause != "biased_variance" for finding in findings):
+    if any(each.verdict == "framework" and each.cause != "biased_variance" for each in findings):
         return "framework"
     judging = [row for row in rows if row.dtype == rows[-1].dtype]
     if hidden(judging):
