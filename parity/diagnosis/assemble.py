@@ -59,8 +59,8 @@ def diagnose(evidence: Evidence, more: Sequence[Finding] = ()) -> list[Finding]:
     found = [*more, *(finding for source in _SOURCES for finding in source(evidence))]
     wrong = [row for row in consequences(evidence.rows) if row.quantity != "evaluation"]
     drawn = hidden_findings(evidence, bool(wrong))
-    found = without_consequences([*found, *drawn])
-    found += draw_findings(evidence, found)
+    found += drawn
+    found = without_consequences([*found, *draw_findings(evidence, found)])
     if not wrong:
         # Nothing that the steps lead to differs. Settings that do are mistakes all the same.
         # A known difference of the frameworks is no mistake, wherever it acts.

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
 from parity.causes import CAUSES
 from parity.evidence import Evidence
-from parity.finding import Finding
+from parity.finding import STAGES, Finding
 
 __all__ = ["draw_findings", "hidden_findings", "hides", "without_consequences"]
 
 _Draw = Mapping[str, Any]
+_Said = tuple[str, _Draw | None, _Draw | None]
+"""What differs, the reference's draw and the port's."""
 _SHARED = ("shared", "numpy", "random")
-_EXPLAIN = ("dropout", "dropout_mode", "training", "missing_call", "extra_call", "layer_type", "loss_function")
-"""Causes that a difference of the draws follows from."""
+_EXPLAIN = ("dropout", "training", "missing_call", "extra_call", "layer_type")
+"""Causes that another list of draws follows from, at the place of one of them."""
 _FORWARD = ("load", "initial values", "inputs", "forward")
 
 
@@ -28,7 +29,8 @@ def hidden_findings(evidence: Evidence, wrong: bool) -> list[Finding]:
     can be shown. If nothing is wrong they are notes, whose verdict is ``rounding``.
     """
     for _, iteration in sorted(evidence.iterations.items()):
-        draws = [_hidden(*sides) for sides in _both_ways(iteration.reference.draws, iteration.port.draws)]
+        ours, theirs = iteration.reference.draws, iteration.port.draws
+        draws = [_hidden(ours, theirs, not wrong), _hidden(theirs, ours, True)]
         if any(draws):
             verdict = "rounding" if not wrong else "inconclusive" if draws[0] else "defect"
             found = [
@@ -52,17 +54,14 @@ def hidden_findings(evidence: Evidence, wrong: bool) -> list[Finding]:
     return []
 
 
-def _both_ways(ours: Sequence[_Draw], theirs: Sequence[_Draw]) -> list[tuple[Sequence[_Draw], Sequence[_Draw]]]:
-    return [(ours, theirs), (theirs, ours)]
-
-
-def _hidden(draws: Sequence[_Draw], others: Sequence[_Draw]) -> list[_Draw]:
-    """Return what went past the stream, and what a global generator gave to this side alone."""
+def _hidden(draws: Sequence[_Draw], others: Sequence[_Draw], alone: bool) -> list[_Draw]:
+    """Return what went past the stream, and if ``alone``, what a global generator gave to this side only."""
     sources = {draw["source"] for draw in others}
     return [
         {**draw, "kind": _named(draw)}
         for draw in draws
-        if draw["source"] == "hidden" or (draw["source"] in _SHARED[1:] and draw["source"] not in sources)
+        if draw["source"] == "hidden"
+        or (alone and draw["source"] in _SHARED[1:] and draw["source"] not in sources)
     ]
 
 
@@ -72,69 +71,98 @@ def hides(found: Sequence[Finding]) -> bool:
 
 
 def without_consequences(found: Sequence[Finding]) -> list[Finding]:
-    """Leave out what no cause was found for, where a hidden draw is one."""
-    hidden = any(each.cause == "hidden_randomness" and each.verdict != "rounding" for each in found)
-    return [each for each in found if each.cause or each.verdict != "defect" or not hidden]
+    """Leave out what comes after a draw that differs and has no cause of its own."""
+    drawn = [each for each in found if each.cause in ("hidden_randomness", "random_draw")]
+    first = min((each.order for each in drawn if each.verdict != "rounding"), default=None)
+    return [
+        each
+        for each in found
+        if first is None
+        or each.cause
+        or each.verdict != "defect"
+        or STAGES.index(each.stage) < STAGES.index("forward")
+        or (each.stage == "forward" and each.order < first)
+    ]
 
 
 def draw_findings(evidence: Evidence, found: Sequence[Finding]) -> Iterator[Finding]:
     """Find the first draw that is not the reference's, unless something that was ``found`` explains it."""
-    if any(each.cause in _EXPLAIN or each.cause == "hidden_randomness" for each in found):
+    if any(each.cause == "training" or hides([each]) for each in found):
         return
-    settled = any(each.verdict == "defect" and each.stage in _FORWARD and each.cause for each in found)
+    early = [each for each in found if each.verdict == "defect" and each.stage in _FORWARD]
     for number, iteration in sorted(evidence.iterations.items()):
         for source in _SHARED:
             ours, theirs = (
                 [draw for draw in table.draws if draw["source"] == source]
                 for table in (iteration.reference, iteration.port)
             )
-            said = _structure(ours, theirs) or (None if settled else _values(ours, theirs))
+            if source != "shared" and not ours:  # the port's alone are hidden ones
+                continue
+            # Other numbers may well be made good by what is done with the values.
+            said = _structure(ours, theirs) or (None if early else _numbers(ours, theirs))
             if said is not None:
-                yield replace(_finding(evidence, *said), order=said[3], what=f"in iteration {number} {said[0]}")
+                if not _explained(said, found) and not (number and early):
+                    yield _finding(evidence, number, *said)
                 return
 
 
-_Said = tuple[str, "_Draw | None", "_Draw | None", int]
-"""What differs, the reference's draw, the port's, and when in the step."""
+def _explained(said: _Said, found: Sequence[Finding]) -> bool:
+    """Whether a finding names the place of a draw: the layer, or the function in it."""
+    places = {draw["place"] for draw in said[1:] if isinstance(draw, Mapping)}
+    return any(
+        place in places or place.rpartition("/")[0] in places
+        for each in found
+        if each.cause in _EXPLAIN
+        for place in (each.where, *each.places)
+    )
 
 
 def _structure(ours: Sequence[_Draw], theirs: Sequence[_Draw]) -> _Said | None:
-    """Compare order, kinds, sizes and places."""
-    places = {draw["place"] for draw in ours} & {draw["place"] for draw in theirs}
+    """Compare order, kinds, sizes, and places where both sides have them."""
+    places = [{draw["place"] for draw in draws} for draws in (ours, theirs)]
     for number, (one, other) in enumerate(zip_longest(ours, theirs), 1):
-        if one is None or other is None:
-            side, draw = ("port", other) if one is None else ("reference", one)
-            return f"only the {side} makes draw {number}, {_say(draw)}", one, other, draw["call"]
-        moved = one["place"] != other["place"] and {one["place"], other["place"]} <= places
+        if one is None or (other is not None and _lacks(places[0], other) and not _lacks(places[1], one)):
+            return f"only the port makes draw {number}, {_say(other)}", None, other
+        if other is None or (_lacks(places[1], one) and not _lacks(places[0], other)):
+            return f"only the reference makes draw {number}, {_say(one)}", one, None
+        moved = one["place"] != other["place"] and {one["place"], other["place"]} <= places[0] & places[1]
         sized = math.prod(one["shape"]) != math.prod(other["shape"])
         if moved or sized or one["kind"] != other["kind"]:
-            text = f"draw {number} of the port is {_say(other)}, of the reference {_say(one)}"
-            return text, one, other, one["call"]
+            return f"draw {number} of the port is {_say(other)}, of the reference {_say(one)}", one, other
     return None
 
 
-def _values(ours: Sequence[_Draw], theirs: Sequence[_Draw]) -> _Said | None:
+def _lacks(places: set[str], draw: _Draw) -> bool:
+    return draw["place"] not in places
+
+
+def _numbers(ours: Sequence[_Draw], theirs: Sequence[_Draw]) -> _Said | None:
     """Compare what is made of the values: their mean, their ends, the share that is dropped."""
     for number, (one, other) in enumerate(zip(ours, theirs, strict=True), 1):
         for name in one["numbers"].keys() & other["numbers"].keys():
-            if one["numbers"][name] != other["numbers"][name]:
-                values = f"{name} {other['numbers'][name]} in the port, {one['numbers'][name]} in the reference"
-                return f"draw {number}, {_say(one)}, has {values}", one, other, one["call"]
+            values = other["numbers"][name], one["numbers"][name]
+            if values[0] != values[1]:
+                text = f"has {name} {values[0]} in the port, {values[1]} in the reference"
+                return f"draw {number}, {_say(one)}, {text}", one, other
     return None
 
 
-def _finding(evidence: Evidence, what: str, one: _Draw | None, other: _Draw | None, order: int) -> Finding:
-    draw = other or one
+def _finding(
+    evidence: Evidence, iteration: int, what: str, one: _Draw | None, other: _Draw | None
+) -> Finding:
+    draw = one or other
     assert draw is not None
+    place = (other or draw)["place"]
     return Finding(
         "defect",
         "forward",
-        draw["place"] or "step",
+        place or "step",
         "random_draw",
-        what,
+        f"in iteration {iteration} {what}",
         "both sides' records of the step show it; what was drawn before is the same",
         CAUSES["random_draw"].change,
-        other["line"] if other is not None else evidence.line_of_layer(draw["place"]),
+        other["line"] if other is not None else evidence.line_of_layer(place),
+        order=draw["call"],
     )
 
 
@@ -144,4 +172,4 @@ def _named(draw: _Draw) -> str:
 
 def _say(draw: _Draw | None) -> str:
     assert draw is not None
-    return f"{_named(draw)} {list(draw['shape'])} in {draw['place'] or 'step'}"
+    return f"{_named(draw)} {draw['shape']} in {draw['place'] or 'step'}"

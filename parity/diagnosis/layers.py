@@ -234,12 +234,11 @@ def grouped(findings: list[Finding]) -> list[Finding]:
     """Join findings that say the same of several places; the first place stands for all."""
     joined: dict[tuple[str, ...], Finding] = {}
     for found in findings:
-        same = (
-            found.cause
-            and not found.places
-            and (found.verdict, found.cause, found.evidence.partition(";")[0])
-        )
-        key = same or (found.verdict, found.stage, found.where, found.cause)
+        key: tuple[str, ...] = (found.verdict, found.stage, found.where, found.cause)
+        if found.cause == "hidden_randomness":  # each draw has a line of its own
+            key = (found.verdict, found.what, found.line)
+        elif found.cause and not found.places:
+            key = (found.verdict, found.cause, found.evidence.partition(";")[0])
         if key not in joined:
             joined[key] = replace(found, places=found.places or (found.where,))
         elif found.where not in joined[key].places:

@@ -124,7 +124,7 @@ class CallLog:
         self._file, self._busy = file, False
         self._keeping = file is not None and not self.replayable  # the first iteration's are made again
         undo = self.hooks.install(self)
-        STREAM.position = lambda: (self._parent(), len(self.calls))
+        STREAM.position = lambda: (self._parent(), len(self.calls) - self._busy)
         try:
             yield
         finally:
@@ -236,10 +236,12 @@ class CallLog:
     ) -> Any:
         number = len(self.calls)
         described["line"] = caller(self.hooks.LIBRARY)
+        if self._file:
+            STREAM.check(f"a draw before {described['name']} was called", described["line"])
         self.calls.append(described)
         # What is drawn in a layer is drawn there, not in its caller.
         watching = STREAM.watching(described) if self._file else nullcontext()
-        with watching, self.inside(), self._within(described["path"]):
+        with self.inside(), self._within(described["path"]), watching:
             if self._file is None:
                 return function(*args, **kwargs)
             tensors: list[Any] = []
@@ -300,7 +302,8 @@ class CallLog:
         """Make a call again on other inputs, with the layer's parameters as they are now.
 
         ``wanted`` says of which inputs to take the gradient; ``upstream`` holds gradients by output
-        position, and without any there are none. Random numbers are those of ``draws``, the same on both sides.
+        position, and without any there are none. Random numbers are those of
+        ``draws``, the same on both sides.
         """
         call = self.replayable[number]
         given = [self.hooks.fresh(array, want) for array, want in zip(inputs, wanted, strict=True)]

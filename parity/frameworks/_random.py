@@ -25,7 +25,7 @@ from parity.frameworks._arguments import caller
 from parity.frameworks._patch import Undo, patch_functions
 from parity.pair import Array
 
-__all__ = ["REPLAY", "EVALUATION", "STREAM", "Handler", "Stream", "keep", "pick", "share"]
+__all__ = ["EVALUATION", "REPLAY", "STREAM", "Handler", "Stream", "keep", "pick", "share"]
 
 REPLAY, EVALUATION = -2, -3
 """In an iteration's place, what is drawn when calls are made again alone, and in evaluation mode."""
@@ -82,7 +82,7 @@ class Stream:
         globals_before = _global_states()
         try:
             yield
-            self.check("", "a draw after the last call")
+            self.check("a draw after the last call")
             for source, moved in _moved(globals_before).items():
                 if moved and not any(draw["source"] == source for draw in self.draws):
                     self._note("hidden", f"a draw from the global generator of {source}", ())
@@ -108,7 +108,7 @@ class Stream:
         self._last = self.state()
         return result
 
-    def check(self, line: str, kind: str) -> None:
+    def check(self, kind: str, line: str = "") -> None:
         """Note a draw that went past the stream, if the framework's generator moved since the last time."""
         if self.active and (now := self.state()) != self._last:
             self._last = now
@@ -116,10 +116,9 @@ class Stream:
 
     @contextmanager
     def watching(self, call: Mapping[str, Any]) -> Iterator[None]:
-        """Note what is drawn past the stream before a recorded call, and in it."""
-        self.check(call["line"], f"a draw before {call['name']} was called")
+        """Note what is drawn past the stream in a recorded call."""
         yield
-        self.check(call["line"], f"a draw of {call['name']}'s own")
+        self.check(f"a draw of {call['name']}'s own", call["line"])
 
     def _numbers(self, kind: str) -> list[int]:
         assert self._key is not None

@@ -25,7 +25,8 @@ def replay(log: CallLog, calls: Sequence[Mapping[str, Any]], out: Path) -> list[
     """Make each of the calls again and write what it gives to ``out``.
 
     A call is ``{"number", "inputs": [place], "wanted": [bool], "upstream": {position: place}, "draws"}``, a
-    place being file, offset, dtype and shape; ``draws`` is the number of the reference's call. A call that fails says why and is no reason to stop.
+    place being file, offset, dtype and shape; ``draws`` is the number of the reference's call. A call that
+    fails says why and is no reason to stop.
     """
     file = TensorFile(out)
     answers: list[dict[str, Any]] = []

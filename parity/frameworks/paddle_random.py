@@ -39,7 +39,9 @@ def _shape(given: Any) -> tuple[int, ...]:
     return tuple(int(size) for size in (given if isinstance(given, Sequence) else [given]))
 
 
-def _gaussian(_: Any, shape: Any, mean: float, std: float, __: Any, dtype: Any, *___: Any, out: Any = None) -> Any:
+def _gaussian(
+    _: Any, shape: Any, mean: float, std: float, __: Any, dtype: Any, *___: Any, out: Any = None
+) -> Any:
     return _made(mean + std * STREAM.draw("normal", _shape(shape), mean=mean, std=std), dtype, out)
 
 

@@ -105,7 +105,8 @@ def _normal_(_: Any, tensor: torch.Tensor, mean: float = 0, std: float = 1, **__
 
 
 def _uniform_(_: Any, tensor: torch.Tensor, *ends: float, **named: Any) -> torch.Tensor:
-    low, high = (*ends, *(named.get(name, default) for name, default in (("from", 0), ("to", 1))[len(ends) :]))
+    given = {"from": 0, "to": 1, **dict(zip(("from", "to"), ends, strict=False)), **named}
+    low, high = given["from"], given["to"]
     return _filled(tensor, low + (high - low) * STREAM.draw("uniform", tensor.shape, low=low, high=high))
 
 
@@ -116,8 +117,8 @@ def _exponential_(_: Any, tensor: torch.Tensor, lambd: float = 1, **__: Any) -> 
 def _multinomial(
     _: Any, input: torch.Tensor, num_samples: int, replacement: bool = False, **settings: Any
 ) -> torch.Tensor:
-    settings.pop("generator", None)
-    return _made(pick(input.detach().cpu().numpy(), num_samples, replacement), device=input.device, **settings)
+    drawn = pick(input.detach().cpu().numpy(), num_samples, replacement)
+    return _made(drawn, device=input.device, **settings)
 
 
 def _factors(input: torch.Tensor, array: Array) -> torch.Tensor:
@@ -129,7 +130,7 @@ def _dropout(feature: bool, alpha: bool, in_place: bool) -> Handler:
 
     def drop(function: Any, input: torch.Tensor, p: float, train: bool) -> torch.Tensor:
         if not train or p in (0, 1):
-            return function(input, p, train)  # type: ignore[no-any-return]
+            return function(input, p, train)
         shape = (*input.shape[:2], *[1] * (input.dim() - 2)) if feature else tuple(input.shape)
         kept = keep(shape, p)
         if alpha:

@@ -13,8 +13,8 @@ class Net(nn.Layer):
         super().__init__()
         self.case = case
         self.fc = nn.Linear(size, size)
-        self.drop1 = nn.Dropout(0.2 if case == "p" else 0.3)
-        self.drop2 = nn.Dropout(0.3)
+        self.drop1 = nn.Dropout(0.2 if case == "lacking" else 0.3)
+        self.drop2 = nn.Dropout(0.5)
         self.drop3 = nn.Dropout2D(0.4)
         self.mean = nn.Linear(size, size)
         self.spread = nn.Linear(size, size)
@@ -25,11 +25,10 @@ class Net(nn.Layer):
         x = first(paddle.tanh(self.fc(x)))
         if self.case == "hidden":
             x = x + paddle.to_tensor(np.random.standard_normal(x.shape) * 1e-3)  # numpy's
-        if self.case == "past":
             x = x + GAUSSIAN(x.shape, 0.0, 1e-3, 0, x.dtype, paddle.CPUPlace())  # past the stream
         mean, spread = self.mean(x), self.spread(x)
         z = mean + paddle.exp(spread / 2) * paddle.randn(spread.shape)
-        x = self.head(z if self.case == "left out" else second(z))
+        x = self.head(z if self.case == "lacking" else second(z))
         image = self.drop3(x.reshape([x.shape[0], 3, 1, 2]))
         return image.reshape(x.shape), mean, spread
 
@@ -44,13 +43,9 @@ class Side:
     def training_step(self, iteration, batch, observer):
         order = paddle.randperm(len(batch["x"]))
         x = batch["x"][order] * (1.0 if self.case == "hidden" else np.random.uniform(0.5, 1.5))
-        if self.case == "unused":
-            GAUSSIAN([2], 0.0, 1.0, 0, x.dtype, paddle.CPUPlace())
         out, mean, spread = self.networks["net"](x)
         loss = ((out - batch["target"]) ** 2).mean()
         kl = (mean**2 + paddle.exp(spread) - spread).mean()
-        if self.case == "reference":
-            loss = loss + nn.functional.rrelu(out, training=True).mean()
         observer.loss("loss", loss)
         observer.loss("kl", kl)
         (loss + kl).backward()
