@@ -199,10 +199,16 @@ _IN_PLACE: dict[str, Handler | None] = {
 _ATTENTION: dict[str, Handler | None] = {"scaled_dot_product_attention": _attention}
 
 
+def _state() -> list[bytes]:
+    states = [torch.default_generator.get_state()]
+    if torch.cuda.is_initialized():
+        states.append(torch.cuda.get_rng_state())
+    return [state.numpy().tobytes() for state in states]
+
+
 def share_randomness() -> Undo:
     """Have Torch draw from the stream while a step runs."""
-    STREAM.library, STREAM.reseed = LIBRARY, seed
-    STREAM.state = lambda: torch.default_generator.get_state().numpy().tobytes()
+    STREAM.library, STREAM.reseed, STREAM.state = LIBRARY, seed, _state
     owners = {
         torch: (*_MAKERS, *_OF_BOTH, *_DROPOUTS),
         torch.Tensor: (*_OF_BOTH, *_IN_PLACE),

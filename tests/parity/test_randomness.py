@@ -1,5 +1,6 @@
 """Random numbers in a step: shared by both sides, and what goes past that or is drawn otherwise is named."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,105 @@ def test_two_dropouts_in_each_others_place_are_named(tmp_path):
         "of the port is uniform [8, 6] in net.drop2, of the reference uniform [8, 6] in net.drop1"
         in first.what
     )
+
+
+EXPRESSIONS = {
+    # name: (Torch's, Paddle's), of images x [2, 4, 2, 3] and a matrix y [4, 6]
+    "rand": ("torch.rand(2, 3)", "paddle.rand([2, 3])"),
+    "randn": ("torch.randn((3,))", "paddle.randn([3])"),
+    "randn_like": ("torch.randn_like(y)", "paddle.randn_like(y)"),
+    "rand_like": ("torch.rand_like(y)", "paddle.rand_like(y)"),
+    "randint": ("torch.randint(3, 9, (40,))", "paddle.randint(3, 9, [40])"),
+    "randint_like": ("torch.randint_like(y, 9)", "paddle.randint_like(y, 9)"),
+    "randperm": ("torch.randperm(7)", "paddle.randperm(7)"),
+    "normal": ("torch.normal(1.0, 2.0, (3,))", "paddle.normal(1.0, 2.0, [3])"),
+    "normal of means": ("torch.normal(y.detach(), 0.1)", "paddle.normal(y.detach(), 0.1)"),
+    "bernoulli": ("torch.bernoulli(y / 50)", "paddle.bernoulli(y / 50)"),
+    "multinomial": ("torch.multinomial(y, 2)", "paddle.multinomial(y, 2)"),
+    "multinomial, again": ("torch.multinomial(y, 9, True)", "paddle.multinomial(y, 9, True)"),
+    "normal_": ("y.detach().clone().normal_(1, 2)", "y.detach().clone().normal_(1.0, 2.0)"),
+    "uniform_": ("y.detach().clone().uniform_(2, 3)", "y.detach().clone().uniform_(2, 3)"),
+    "exponential_": ("y.detach().clone().exponential_(2)", "y.detach().clone().exponential_(2.0)"),
+    "gumbel": ("F.gumbel_softmax(y, 0.7)", "F.gumbel_softmax(y, 0.7)"),
+    "hard gumbel": ("F.gumbel_softmax(y, 0.7, True, dim=0)", "F.gumbel_softmax(y, 0.7, True, axis=0)"),
+    "distribution": (
+        "torch.distributions.Normal(y, 1.0).rsample()",
+        "paddle.distribution.Normal(y, paddle.ones_like(y)).rsample([])",
+    ),
+    "attention": (
+        "F.scaled_dot_product_attention(x, x, x, dropout_p=0.2).transpose(1, 2)",
+        "F.scaled_dot_product_attention(*[x.transpose([0, 2, 1, 3])] * 3, dropout_p=0.2)",
+    ),
+    "causal attention": (
+        "F.scaled_dot_product_attention(x, x, x, dropout_p=0.2, is_causal=True).transpose(1, 2)",
+        "F.scaled_dot_product_attention(*[x.transpose([0, 2, 1, 3])] * 3, dropout_p=0.2, is_causal=True)",
+    ),
+    "dropout": ("F.dropout(y, 0.3)", "F.dropout(y, 0.3)"),
+    "dropout in place": ("F.dropout(y * 1, 0.3, inplace=True)", "nn.Dropout(0.3)(y)"),
+    "dropout1d": ("F.dropout1d(x[:, :, 0], 0.3)", "F.dropout(x[:, :, 0], 0.3, axis=[0, 1])"),
+    "dropout2d": ("nn.Dropout2d(0.3)(x)", "nn.Dropout2D(0.3)(x)"),
+    "dropout3d": ("F.dropout3d(x[..., None], 0.3)", "F.dropout3d(x.unsqueeze(-1), 0.3)"),
+    "alpha_dropout": ("F.alpha_dropout(y, 0.3, True)", "F.alpha_dropout(y, 0.3)"),
+    "feature alpha": ("F.feature_alpha_dropout(x, 0.3, True)", "F.feature_alpha_dropout(x, 0.3)"),
+}
+DROPOUTS = {
+    "torch": [texts[0] for name, texts in EXPRESSIONS.items() if "drop" in name],
+    "paddle": [texts[1] for name, texts in EXPRESSIONS.items() if "drop" in name]
+    + ["F.dropout(y, 0.3, mode='downscale_in_infer')", "F.dropout(y, 0.3, axis=0, mode='downscale_in_infer')"]
+    + ["F.dropout(y, 0.3, training=False, mode='downscale_in_infer')", "F.dropout(y, 1.0)"],
+}
+PROGRAM = """
+import json, sys
+import numpy as np
+from parity.frameworks import {framework} as side, {framework}_hooks as hooks
+from parity.frameworks._random import STREAM
+from parity.frameworks.{framework}_random import share_randomness
+import {framework}
+from {framework} import nn
+from {framework}.nn import functional as F
+out, expressions, dropouts = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+side.prepare("float64", 1)
+found = {{}}
+
+def levels(text):  # what dropout makes of ones: the two values, whichever elements they are of
+    y, x = hooks.fresh(np.ones((40, 30)), False), hooks.fresh(np.ones((20, 30, 2, 3)), False)
+    return np.unique(eval(text).numpy().round(6))
+
+own = [levels(text) for text in dropouts]
+undo = share_randomness()
+for name, text in expressions.items():
+    x = hooks.fresh(np.arange(48.0).reshape(2, 4, 2, 3) / 48, True)
+    y = hooks.fresh(np.arange(24.0).reshape(4, 6) + 1, True)
+    with STREAM.over(0):
+        made = eval(text)
+    assert [draw["source"] for draw in STREAM.draws] == ["shared"], (name, STREAM.draws)
+    found[name] = made.detach().numpy()
+    if hooks.wants_gradient(made):
+        weights = np.cos(np.arange(found[name].size)).reshape(found[name].shape)
+        hooks.backward([(made, weights)])
+        found[name + ", gradient"] = sum(hooks.gradient(t).sum() for t in (x, y) if hooks.gradient(t) is not None)
+with STREAM.over(0):
+    shared = [levels(text) for text in dropouts]
+for text, first, second in zip(dropouts, own, shared):
+    assert np.allclose(first, second, atol=2e-6), (text, first, second)
+for restore in reversed(undo):
+    restore()
+np.savez(out, **found)
+"""
+
+
+def test_every_shared_function_gives_the_same_on_both_sides(run_python, tmp_path):
+    values = []
+    for number, framework in enumerate(("torch", "paddle")):
+        texts = json.dumps({name: both[number] for name, both in EXPRESSIONS.items()})
+        program = PROGRAM.format(framework=framework)
+        run_python(program, tmp_path / f"{framework}.npz", texts, json.dumps(DROPOUTS[framework]))
+        values.append(dict(np.load(tmp_path / f"{framework}.npz")))
+    assert values[0].keys() == values[1].keys()
+    for name, expected in values[0].items():
+        np.testing.assert_allclose(values[1][name], expected, rtol=1e-12, atol=1e-14, err_msg=name)
+    drawn = [name for name in EXPRESSIONS if "drop" not in name]
+    assert all(np.unique(values[0][name]).size > 1 for name in drawn)
 
 
 def draw(source, kind="uniform", place="net", shape=(2, 3), **numbers):
