@@ -40,7 +40,7 @@ def hidden_findings(evidence: Evidence, wrong: bool) -> list[Finding]:
                     draw["place"] or "step",
                     "hidden_randomness",
                     f"the {side} draws random numbers that the other side does not share: {draw['kind']}",
-                    "its record of the step shows the draw, the other side's none like it"
+                    "its record of the step shows the draw, which takes none of the shared numbers"
                     if wrong
                     else "its record of the step shows the draw; nothing that was compared depends on it",
                     CAUSES["hidden_randomness"].change,

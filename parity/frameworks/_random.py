@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.frameworks._arguments import caller
+from parity.frameworks._arguments import caller, plain
 from parity.frameworks._patch import Undo, patch_functions
 from parity.pair import Array
 
@@ -94,6 +94,7 @@ class Stream:
 
         ``numbers`` (``low`` and ``high`` for integers, else what the program does with the values) are noted.
         """
+        shape = [int(size) for size in shape]
         self._note("shared", kind, shape, **numbers)
         self._count += 1
         size = math.prod(shape)
@@ -131,8 +132,10 @@ class Stream:
             {
                 "source": source,
                 "kind": kind,
-                "shape": [int(size) for size in shape],
-                "numbers": numbers,
+                "shape": list(shape),
+                "numbers": {
+                    name: value for name, item in numbers.items() if (value := plain(item)) is not ...
+                },
                 "place": place,
                 "call": call,
                 "line": line or caller(self.library),
