@@ -1,7 +1,9 @@
 """Random numbers in a step: shared by both sides, and what goes past that or is drawn otherwise is named."""
 
 import json
+import random
 from pathlib import Path
+from random import gauss
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from parity import Implementation, Run, check
 from parity.calls import Aligned, CallTable
 from parity.diagnosis import diagnose, verdict_of
 from parity.evidence import Evidence, Iteration
+from parity.frameworks._random import STREAM, share
 from parity.judge import Row
 from parity.metrics import measure
 from tests.defects.pairs import CasePair
@@ -20,10 +23,10 @@ LAYERS = ("fc", "mean", "spread", "head")
 
 
 def weights(options):
-    random = np.random.RandomState(0)
+    source = np.random.RandomState(0)
     return {
         "net": {
-            f"{layer}.{name}": random.standard_normal(shape).astype(np.float32) / 2
+            f"{layer}.{name}": source.standard_normal(shape).astype(np.float32) / 2
             for layer in LAYERS
             for name, shape in (("weight", (SIZE, SIZE)), ("bias", (SIZE,)))
         }
@@ -31,8 +34,8 @@ def weights(options):
 
 
 def batch(options, iteration):
-    random = np.random.RandomState(iteration)
-    return {name: random.standard_normal((8, SIZE)).astype(np.float32) for name in ("x", "target")}
+    source = np.random.RandomState(iteration)
+    return {name: source.standard_normal((8, SIZE)).astype(np.float32) for name in ("x", "target")}
 
 
 PAIR = CasePair(
@@ -100,6 +103,66 @@ def test_two_dropouts_in_each_others_place_are_named(tmp_path):
         "of the port is uniform [8, 6] in net.drop2, of the reference uniform [8, 6] in net.drop1"
         in first.what
     )
+
+
+@pytest.fixture
+def shared_generators():
+    """Share the global generators' draws, as a worker does, and leave them as they were."""
+    kept = np.random.get_state(), random.getstate()
+    undo = share({}, {}, "torch")
+    yield
+    for restore in reversed(undo):
+        restore()
+    np.random.set_state(kept[0])
+    random.setstate(kept[1])
+
+
+def test_global_generators_give_the_same_in_the_same_step(shared_generators):
+    def step(*key):
+        with STREAM.over(*key):
+            found = [np.random.rand(3), np.random.default_rng().random(2), [random.random(), gauss(0, 1)]]
+            chosen = np.random.default_rng(7).integers(9)  # seeded: the program's own affair
+        return np.concatenate(found), chosen, [(draw["source"], draw["kind"]) for draw in STREAM.draws]
+
+    first, again, other = step(0), step(0), step(1)
+    np.testing.assert_array_equal(first[0], again[0])
+    assert (first[0] != other[0]).all()
+    assert first[1] == np.random.default_rng(7).integers(9)
+    drawn = [("numpy", "rand"), ("numpy", "default_rng"), ("random", "random"), ("random", "gauss")]
+    assert first[2] == drawn
+    assert STREAM.draws[0]["line"].startswith(__file__)
+    np.random.rand()  # outside of a step nothing is noted
+    assert len(STREAM.draws) == len(drawn)
+
+
+def test_a_global_generator_that_moves_behind_its_functions_is_noticed(shared_generators):
+    with STREAM.over(0):
+        np.random.mtrand._rand.rand()
+    (found,) = STREAM.draws
+    assert (found["source"], found["kind"]) == ("hidden", "a draw from the global generator of numpy")
+
+
+def test_a_framework_generator_that_moves_is_noticed_where_it_does(monkeypatch):
+    states = iter([0, 0, 1, 2, 2])
+    monkeypatch.setattr(STREAM, "state", lambda: next(states))
+    with STREAM.over(0):
+        STREAM.check("before", "here:1")
+        with STREAM.watching({"name": "LSTM", "line": "here:2"}):
+            pass
+        STREAM.check("later", "here:3")
+    assert [(draw["kind"], draw["line"]) for draw in STREAM.draws] == [
+        ("a draw of LSTM's own", "here:2"),
+        ("later", "here:3"),
+    ]
+
+
+def test_draws_are_the_same_by_key_and_differ_by_place():
+    with STREAM.over(0):
+        first = [STREAM.draw(kind, (50,)) for kind in ("normal", "normal", "uniform", "exponential")]
+    with STREAM.over(0):
+        np.testing.assert_array_equal(STREAM.draw("normal", (5, 10)).ravel(), first[0])
+    assert abs(np.corrcoef(first) - np.eye(4)).max() < 0.5
+    assert not STREAM.active
 
 
 EXPRESSIONS = {
