@@ -16,6 +16,7 @@ from parity.replays import Replay
 
 __all__ = ["KNOWN", "known_difference"]
 
+_NORM_EPSILON = 1e-12
 _ROUNDING = 1e-11
 """How closely, relatively, a formula must be matched in float64 (and 1e-4 in float32)."""
 
@@ -130,6 +131,22 @@ def _pool_gradient(replay: Replay, swapped: bool) -> bool:
     return _close(predicted, paddle)
 
 
+def _norm_gradient(replay: Replay, swapped: bool) -> bool:
+    """Paddle's gradient of the 2-norm is x / (norm + 1e-12), Torch's x / norm, along one axis or all."""
+    found = _sides(replay.gradients[0], swapped)
+    if found is None or not replay.forward_agrees:
+        return False
+    torch, paddle = found
+    allowed = 16 * np.finfo(torch.dtype).eps * np.abs(torch).max(initial=0.0)
+    for axis in (None, *range(torch.ndim)):
+        norm = np.linalg.norm(replay.inputs[0], axis=axis, keepdims=True)
+        if norm.size == replay.outputs[0][0].size and norm.all():
+            predicted = torch * (norm / (norm + _NORM_EPSILON))
+            if np.abs(predicted - paddle).max(initial=0.0) <= allowed:
+                return True
+    return False
+
+
 def _pair(value: object) -> tuple[int, int] | None:
     if value is None:
         return None
@@ -172,6 +189,13 @@ KNOWN: dict[str, tuple[tuple[str, str, _Check], ...]] = {
                 "comes in, Torch's 1/n in full",
                 _pool_gradient,
             ),
+        ),
+    ),
+    "norm": (
+        (
+            "norm_gradient",
+            "Paddle's gradient is Torch's times n / (n + 1e-12), for a norm n",
+            _norm_gradient,
         ),
     ),
     **dict.fromkeys(
