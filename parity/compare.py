@@ -157,6 +157,10 @@ class Comparison:
         reference: Arrays,
         port: Arrays,
     ) -> Iterator[Row]:
+        """Compare gradients; zeros count as none.
+
+        Paddle's ``clear_grad`` leaves zeros. Once an optimizer steps, its state tells the two apart.
+        """
         matches = {n: match for n, match in self.alignments[network].matches.items() if not match.buffer}
         measured = {
             name: measure_all_or_some(reference[name], match.to_reference(port[match.port]))
@@ -180,15 +184,10 @@ class Comparison:
                 )
             elif name in absent[0] and match.port in absent[1]:
                 yield self._bare(iteration, "gradient", network, name, "absent", "none on either side")
-            elif match.port in absent[1]:
-                norms = f" of norm {norm(reference[name]):.3g}" if name in reference else ""
-                note = f"the port has no gradient; the reference has one{norms}"
-                yield self._bare(iteration, "gradient", network, name, "missing", note)
-            elif name in absent[0]:
-                norms = f" of norm {norm(port[match.port]):.3g}" if match.port in port else ""
-                yield self._bare(
-                    iteration, "gradient", network, name, "unexpected", f"only the port has a gradient{norms}"
-                )
+            elif match.port in absent[1] and name in reference:
+                yield self._one_sided(iteration, network, name, reference[name], "missing")
+            elif name in absent[0] and match.port in port:
+                yield self._one_sided(iteration, network, name, port[match.port], "unexpected")
             else:
                 yield self._unkept(iteration, "gradient", network, name)
 
@@ -326,6 +325,15 @@ class Comparison:
         self, iteration: int, quantity: Quantity, network: str, name: str, status: Status, note: str
     ) -> Row:
         return Row(self.dtype, iteration, quantity, network, name, status, math.nan, math.nan, note)
+
+    def _one_sided(self, iteration: int, network: str, name: str, gradient: Array, status: Status) -> Row:
+        notes = {
+            "missing": "the port has no gradient; the reference has one",
+            "unexpected": "only the port has a gradient",
+        }
+        note = f"{notes[status]} of norm {norm(gradient):.3g}"
+        zero = not isinstance(gradient, Sample) and not gradient.any()
+        return self._bare(iteration, "gradient", network, name, "zero" if zero else status, note)
 
     def _unkept(self, iteration: int, quantity: Quantity, network: str, name: str) -> Row:
         note = "recorded, but its values were not kept (--keep)"

@@ -127,7 +127,6 @@ WRONG = {
         ("optimizer", "embedding.weight/exp_avg", "missing", "keeps no such state"),
     ],
     "USED_IDLE": [
-        ("gradient", "idle.weight", "unexpected", "only the port has a gradient of norm 0"),
         ("optimizer", "idle.bias/step", "unexpected", "only the port's optimizer keeps it"),
     ],
     "UNTRANSPOSED": [("parameter", "fc.weight", "differs", "")],

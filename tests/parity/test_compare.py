@@ -60,3 +60,24 @@ def test_optimizer_state_of_an_unmatched_parameter_is_not_compared_twice():
     message = {"iteration": 0, "quantity": "optimizer", "network": "net", "tensors": [["lost/exp_avg"]]}
     port = {**message, "tensors": []}
     assert list(comparison.unit(message, port, ({"lost/exp_avg": np.ones(2)}, {}))) == []
+
+
+@pytest.mark.parametrize(
+    ("side", "value", "status", "note"),
+    [
+        (0, 0.0, "zero", "the port has no gradient; the reference has one of norm 0"),
+        (1, 0.0, "zero", "only the port has a gradient of norm 0"),
+        (0, 2.0, "missing", "the port has no gradient; the reference has one of norm 2"),
+        (1, 2.0, "unexpected", "only the port has a gradient of norm 2"),
+    ],
+)
+def test_a_gradient_of_one_side_alone_counts_unless_it_is_zero(side, value, status, note):
+    comparison = Comparison("float64", ("torch", "paddle"))
+    described = network(("w", (1,)), layers={"": "Net"})
+    list(comparison.ready({"net": described}, {"net": described}))
+    message = {"iteration": 0, "quantity": "gradient", "network": "net"}
+    messages = [{**message, "absent": [] if at == side else ["w"]} for at in range(2)]
+    arrays = tuple({"w": np.full(1, value)} if at == side else {} for at in range(2))
+    (row,) = comparison.unit(*messages, arrays)
+    assert (row.status, row.note) == (status, note)
+    assert row.good == (value == 0.0)
