@@ -85,6 +85,7 @@ CAUSES: dict[str, Cause] = {
     "detached": Cause(
         "a gradient cut off", "let the gradient pass (no detach, no stop_gradient, no no_grad)"
     ),
+    "create_graph": Cause("a gradient that is taken with, or without, a graph of its own", _SET),
     "frozen": Cause("a parameter that is not trained", "let it train (stop_gradient=False)"),
     "not_cleared": Cause("gradients left to add up", "clear them where the reference does"),
     "cleared": Cause("gradients cleared that the reference keeps", "do not clear them there"),
@@ -126,5 +127,6 @@ CAUSES: dict[str, Cause] = {
     "rmsprop_epsilon": Cause("Paddle's RMSProp adds epsilon under the root"),
     "slope_at_zero": Cause("Paddle's gradient of LeakyReLU at exactly 0 is 1, Torch's the slope"),
     "pool_gradient": Cause("Paddle's gradient of an average takes 1/n as a float32"),
+    "norm_gradient": Cause("Paddle's gradient of a norm is divided by the norm plus 1e-12"),
     "tie_gradient": Cause("Paddle shares the gradient of a maximum among ties, Torch gives it to one"),
 }

@@ -277,6 +277,7 @@ LAYERS: dict[str, tuple[Setting, ...]] = {
     **dict.fromkeys(("hinge_embedding_loss", "margin_ranking_loss"), _MARGIN),
     "pad": (Setting("padding_mode", "mode", "mode"), Setting("padding", "pad", "pad")),
     **dict.fromkeys(("mean", "sum"), (Setting("axis", _axes("dim", "1"), _axes("axis")),)),
+    "grad": (Setting("create_graph", "create_graph", "create_graph"),),
 }
 """By kind of layer or function, as `kind_of` and `operation_of` give it."""
 

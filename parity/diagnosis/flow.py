@@ -10,6 +10,7 @@ import numpy as np
 from parity.activations import CallComparison
 from parity.calls import Call
 from parity.causes import CAUSES
+from parity.diagnosis.layers import call_differences
 from parity.diagnosis.loop import frozen_findings, order_findings
 from parity.diagnosis.terms import is_loss, is_target, losses_differ, start_findings, weight_findings
 from parity.evidence import Evidence, Iteration
@@ -261,7 +262,11 @@ def _cuts(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
     ]
     if not cut:
         return
-    terms = [found for found in cut if is_loss(found.reference) or _is_scalar(found)]
+    terms = [
+        found
+        for found in cut
+        if (is_loss(found.reference) or _is_scalar(found)) and not _given_no_gradient(found)
+    ]
     terms = [] if extra else terms
     for found in terms:
         yield Finding(
@@ -275,7 +280,11 @@ def _cuts(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
             found.port.line,
             order=found.reference.number,
         )
-    if terms:
+    if terms or any(
+        call_differences(evidence.frameworks, call, twin)
+        for call, twin in iteration.aligned.pairs
+        if call.operation == "grad"
+    ):
         return
     last = cut[-1]
     yield Finding(
@@ -290,6 +299,12 @@ def _cuts(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
         (extra[0] if extra else last.port).line,
         order=last.reference.number,
     )
+
+
+def _given_no_gradient(found: CallComparison) -> bool:
+    """Whether the port's call is given only what has no gradient, where the reference's is given one."""
+    ours, theirs = (any(entry["grad"] for entry in call.inputs) for call in (found.reference, found.port))
+    return ours and not theirs
 
 
 def _is_scalar(found: CallComparison) -> bool:

@@ -116,6 +116,8 @@ def layer_findings(evidence: Evidence) -> Iterator[Finding]:
             stage = act.stage
             if found.cause in ("momentum", "use_global_stats", "training") and stage == "configuration":
                 stage = _buffers_differ(evidence, where)
+            if found.cause == "create_graph":
+                stage = "backward"
             made = setting_finding(where, stage, found, place.line, act.order, _kind(evidence, where))
             if act.shown:
                 made = replace(made, evidence=f"{made.evidence}; {_ON[evidence.alone]}, {act.shown[0]}")
@@ -205,7 +207,7 @@ def call_differences(frameworks: tuple[Framework, Framework], call: Call, twin: 
             return []
         ours, theirs = ("train" if mode else "eval" for mode in (call.training, twin.training))
         return [Difference("training", ours, theirs, "mode")]
-    if call.kind == "event" or call.kind != twin.kind:
+    if call.kind != twin.kind:
         return []
     return differences(LAYERS.get(call.operation, ()), frameworks, call.settings, twin.settings)
 

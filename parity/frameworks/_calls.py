@@ -169,7 +169,7 @@ class CallLog:
         """Record that something happened that gives no tensor: a backward pass, an optimizer's step."""
         if self._busy:
             return
-        if name == "backward":
+        if name in ("backward", "grad"):
             self._backwards += 1
         self.calls.append(
             {

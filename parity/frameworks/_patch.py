@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-__all__ = ["Undo", "note", "note_clipping", "patch", "patch_functions"]
+__all__ = ["Undo", "create_graph", "note", "note_clipping", "patch", "patch_functions"]
 
 Undo = list[Callable[[], None]]
 """What puts everything back, to be called in reverse order."""
@@ -66,6 +66,19 @@ def _through(
 
     call.__wrapped__ = function  # what is built in may not be copied from
     return call
+
+
+def create_graph(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    *_: Any,
+    **__: Any,
+) -> dict[str, Any]:
+    """Return what ``grad``, which has these arguments in both frameworks, is told about its gradients."""
+    return {"create_graph": bool(create_graph)}
 
 
 def note_clipping(log: Any, utilities: Any) -> Undo:

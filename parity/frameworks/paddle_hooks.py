@@ -14,7 +14,7 @@ from paddle.nn import functional
 from parity.frameworks._arguments import caller, plain
 from parity.frameworks._calls import CallLog
 from parity.frameworks._functions import FUNCTIONS, TENSOR_FUNCTIONS
-from parity.frameworks._patch import Undo, note, note_clipping, patch, patch_functions
+from parity.frameworks._patch import Undo, create_graph, note, note_clipping, patch, patch_functions
 from parity.frameworks.paddle import parameters_of, values
 from parity.pair import Array
 
@@ -217,6 +217,7 @@ def install(log: CallLog) -> Undo:
     undo += patch_functions(owners, log.function, "paddle")
     undo += note(log, paddle.Tensor, "backward", "backward", "step", _start)
     undo += note(log, paddle.autograd, "backward", "backward", "step")
+    undo += note(log, paddle, "grad", "grad", "step/grad", create_graph)
     undo += note_clipping(log, nn.utils)
     for name, optimizer in log.side.optimizers.items():
         path, settings = f"optimizers.{name}", functools.partial(_settings_of, optimizer)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from parity.frameworks._arguments import plain
 from parity.frameworks._calls import CallLog
 from parity.frameworks._functions import FUNCTIONS, TENSOR_FUNCTIONS
-from parity.frameworks._patch import Undo, note, note_clipping, patch, patch_functions
+from parity.frameworks._patch import Undo, create_graph, note, note_clipping, patch, patch_functions
 from parity.pair import Array
 
 __all__ = [
@@ -176,6 +176,7 @@ def install(log: CallLog) -> Undo:
 
     undo += note(log, torch.Tensor, "backward", "backward", "step", _start)
     undo += note(log, torch.autograd, "backward", "backward", "step")
+    undo += note(log, torch.autograd, "grad", "grad", "step/grad", create_graph)
     undo += note_clipping(log, nn.utils)
     for name, optimizer in log.side.optimizers.items():
         path, settings = f"optimizers.{name}", functools.partial(_settings_of, optimizer)
