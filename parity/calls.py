@@ -13,7 +13,19 @@ import numpy as np
 from parity.pair import Array
 from parity.settings import kind_of, operation_of
 
-__all__ = ["Aligned", "Call", "CallTable", "Place", "align_calls"]
+__all__ = ["ATTENTION", "OWN_FORMS", "Aligned", "Call", "CallTable", "Place", "align_calls"]
+
+ATTENTION = (
+    "multiheadattention",
+    "transformerencoder",
+    "transformerencoderlayer",
+    "transformerdecoder",
+    "transformerdecoderlayer",
+    "transformer",
+)
+"""Layers whose boolean masks are true for what to leave out in Torch, and for what to keep in Paddle."""
+OWN_FORMS = (*ATTENTION, "scaled_dot_product_attention")
+"""What each framework gives its tensors in a form of its own: masks, or heads before the positions."""
 
 Place = tuple[str, int, str, tuple[int, ...]]
 """File, offset, dtype and shape of a recorded tensor."""

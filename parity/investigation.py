@@ -136,7 +136,7 @@ class Investigation:
         first = self.evidence.iterations.get(0)
         if first is None or not first.comparisons:
             return
-        jobs = replay_jobs(first.reference, first.aligned, self._folder)
+        jobs = replay_jobs(first.reference, first.port, first.aligned, self._folder)
         files = self._folder / "replay-reference", self._folder / "replay-port"
         answers = workers.replay(dict(zip(ROLES, jobs, strict=True)), dict(zip(ROLES, files, strict=True)))
         self.evidence.replays = compare_replays(

@@ -313,6 +313,6 @@ def _repeat(worker: Alone, traced: Sequence[Mapping[str, Any]], folder: Path, tr
     out = folder / "evaluation"
     trace.answer("evaluate", worker.ask({"do": "evaluate", "inputs": inputs, "out": str(out)}), out)
     first = CallTable.from_message(traced[0])
-    jobs, _ = replay_jobs(first, align_calls(first, first), folder)
+    jobs, _ = replay_jobs(first, first, align_calls(first, first), folder)
     out = folder / "replay"
     trace.answer("replay", worker.ask({"do": "replay", "calls": jobs, "out": str(out)}), out)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.calls import Aligned, Call, CallTable, Place
+from parity.calls import OWN_FORMS, Aligned, Call, CallTable, Place
 from parity.errors import ComparisonError
 from parity.frameworks._calls import TensorFile
 from parity.judge import Quantity, Row, bare_row, judge
@@ -53,7 +53,7 @@ class Replay:
 
 
 def replay_jobs(
-    reference: CallTable, aligned: Aligned, folder: Path
+    reference: CallTable, port: CallTable, aligned: Aligned, folder: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return what each side is to make again: the calls before the first step of an optimizer.
 
@@ -65,7 +65,7 @@ def replay_jobs(
     jobs: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
     for call, twin in aligned.pairs:
         fits = call.kind != "event" and len(call.inputs) == len(twin.inputs) and call.number < first_step
-        if not fits or not call.inputs:
+        if not fits or not call.inputs or _in_other_form(reference, call, port, twin):
             continue
         upstream: dict[int, Place] = {}
         for position, place in enumerate(call.outputs[: len(twin.outputs)]):
@@ -84,6 +84,17 @@ def replay_jobs(
             job.append({**made, "draws": call.number})
     made_up.close()
     return jobs
+
+
+def _in_other_form(reference: CallTable, call: Call, port: CallTable, twin: Call) -> bool:
+    """Whether the port's call could not take the reference's tensors as they are, rightly."""
+    if call.operation not in OWN_FORMS:
+        return False
+    shapes = [
+        [table.place_of_input(each, position)[2:] for position in range(len(each.inputs))]
+        for table, each in ((reference, call), (port, twin))
+    ]
+    return shapes[0] != shapes[1]
 
 
 def _place(found: Sequence[Any]) -> tuple[int, str, tuple[int, ...]]:

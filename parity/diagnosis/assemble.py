@@ -15,6 +15,7 @@ from parity.diagnosis.loop import (
     order_findings,
     schedule_findings,
 )
+from parity.diagnosis.masks import mask_findings
 from parity.diagnosis.terms import term_findings
 from parity.diagnosis.values import input_findings, load_findings, value_findings
 from parity.evidence import Evidence
@@ -29,6 +30,7 @@ _SOURCES = (
     value_findings,
     input_findings,
     layer_findings,
+    mask_findings,
     forward_findings,
     term_findings,
     backward_findings,

@@ -97,6 +97,7 @@ def test_every_setting_has_a_cause_that_can_be_said():
         ("BatchNorm2d", "BatchNorm2D"),
         ("SiLU", "Silu"),
         ("SiLU", "Swish"),
+        ("NonDynamicallyQuantizableLinear", "Linear"),
     ],
 )
 def test_kinds_have_one_name(torch, paddle):
