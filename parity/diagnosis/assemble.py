@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from parity.causes import CAUSES
 from parity.diagnosis.draws import draw_findings, hidden_findings, hides, without_consequences
@@ -76,23 +77,42 @@ def diagnose(evidence: Evidence, more: Sequence[Finding] = ()) -> list[Finding]:
     if unexplained and not acting and _may_be_known(evidence):
         found.append(_untold(unexplained[0]))
     elif unexplained and not acting:
-        first = unexplained[0]
-        found.append(
-            Finding(
-                "defect",
-                _STAGE_OF[first.quantity],  # type: ignore[arg-type]
-                f"losses.{first.name}" if first.quantity == "loss" else first.label,
-                "",
-                f"the {first.quantity} {first.label} differs first, in iteration {first.iteration}",
-                first.note or f"by {first.error:.3g} (rounding: {first.limit:.3g})",
-                "its cause is not known"
-                + ("; every layer agrees on the reference's own inputs" if evidence.alone else ""),
-                order=first.iteration,
-            )
-        )
+        found = _acting_late(found, unexplained[0]) or [*found, _unknown(unexplained[0], evidence.alone)]
     found += evaluation_findings(evidence, found)
     found.sort(key=lambda each: (each.verdict != "defect", STAGES.index(each.stage), each.order))
     return grouped(found)
+
+
+def _acting_late(found: Sequence[Finding], first: Row) -> list[Finding] | None:
+    """Let a setting act late, which the first data did not touch, where a tensor of its layer differs first.
+
+    None if there is no such setting. (A padding index acts once there is padding.)
+    """
+    stage = _STAGE_OF[first.quantity]
+    late = [
+        replace(each, stage=stage, evidence=f"{each.evidence}; {_said(first)}", order=first.iteration)  # type: ignore[arg-type]
+        if each.verdict == "defect" and first.label.startswith(f"{each.where}.")
+        else each
+        for each in found
+    ]
+    return late if late != [*found] else None
+
+
+def _unknown(first: Row, alone: bool) -> Finding:
+    return Finding(
+        "defect",
+        _STAGE_OF[first.quantity],  # type: ignore[arg-type]
+        f"losses.{first.name}" if first.quantity == "loss" else first.label,
+        "",
+        _said(first),
+        first.note or f"by {first.error:.3g} (rounding: {first.limit:.3g})",
+        "its cause is not known" + ("; every layer agrees on the reference's own inputs" if alone else ""),
+        order=first.iteration,
+    )
+
+
+def _said(first: Row) -> str:
+    return f"the {first.quantity} {first.label} differs first, in iteration {first.iteration}"
 
 
 def _may_be_known(evidence: Evidence) -> bool:
