@@ -52,6 +52,8 @@ CAUSES: dict[str, Cause] = {
     "bidirectional": Cause("another number of directions", _SET),
     "batch_first": Cause("another order of batch and time", _SET),
     "axis": Cause("another axis", _SET),
+    "norm_first": Cause("another order of attention and normalisation", _SET),
+    "activation": Cause("another activation", _SET),
     "mask": Cause("a mask that says the opposite", "invert the mask (logical_not)"),
     "layer_type": Cause("another kind of layer", "use {reference}, not {port}"),
     "use_global_stats": Cause("running statistics used in training", _SET),

@@ -66,6 +66,13 @@ class Evidence:
                 if path in theirs:
                     yield f"{network}.{path}".rstrip("."), settings, theirs[path]
 
+    def settings_of(self, call: Call, side: int) -> Mapping[str, Any]:
+        """Return what a side's layer or function is set to."""
+        network, _, path = call.where.partition(".")
+        described = (self.reference, self.port)[side].get("networks", {}).get(network, {}).get("settings", {})
+        found: Mapping[str, Any] = described.get(path, {}).get("settings", {})
+        return found if call.registered and path in described else call.settings
+
     def line_of_layer(self, where: str) -> str:
         """Return where the port makes a layer, by the layer's path."""
         network, _, path = where.partition(".")

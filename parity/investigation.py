@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.activations import compare_calls
-from parity.calls import Call, CallTable, align_calls
+from parity.calls import CallTable, align_calls
 from parity.compare import Comparison
 from parity.diagnosis import diagnose
 from parity.evaluation import Evaluation, Head, heads
@@ -147,14 +147,8 @@ class Investigation:
             files,
             self._comparison.terms,
             self._match_of,
-            self._settings_of,
+            lambda call: self.evidence.settings_of(call, 0),
         )
-
-    def _settings_of(self, call: Call) -> Mapping[str, Any]:
-        """Return what the reference's layer or function is set to."""
-        network, _, path = call.where.partition(".")
-        described = self.evidence.reference["networks"].get(network, {}).get("settings", {}).get(path)
-        return described["settings"] if call.registered and described else call.settings
 
     def _match_of(self, where: str, name: str) -> tuple[str, Callable[[Array], Array]] | None:
         """Return the port's name, within its layer, of a layer's parameter, and its way back."""

@@ -65,7 +65,7 @@ def replay_jobs(
     jobs: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
     for call, twin in aligned.pairs:
         fits = call.kind != "event" and len(call.inputs) == len(twin.inputs) and call.number < first_step
-        if not fits or not call.inputs or _in_other_form(reference, call, port, twin):
+        if not fits or not call.inputs:
             continue
         upstream: dict[int, Place] = {}
         for position, place in enumerate(call.outputs[: len(twin.outputs)]):
@@ -77,24 +77,25 @@ def replay_jobs(
                 wave = np.sin(np.arange(1, math.prod(shape) + 1, dtype=place[1])).reshape(shape)
                 upstream[position] = (str(made_up.path), *_place(made_up.add(wave)))
         inputs = [reference.place_of_input(call, position) for position in range(len(call.inputs))]
+        own = _with_own_masks(call, inputs, port, twin)
         # Whether the port's loop differentiates here is not the call's doing.
         wanted = [bool(entry["grad"]) for entry in call.inputs]
-        for job, number in zip(jobs, (call.number, twin.number), strict=True):
-            made = {"number": number, "inputs": inputs, "wanted": wanted, "upstream": upstream}
+        for job, number, given in zip(jobs, (call.number, twin.number), (inputs, own), strict=True):
+            made = {"number": number, "inputs": given, "wanted": wanted, "upstream": upstream}
             job.append({**made, "draws": call.number})
     made_up.close()
     return jobs
 
 
-def _in_other_form(reference: CallTable, call: Call, port: CallTable, twin: Call) -> bool:
-    """Whether the port's call could not take the reference's tensors as they are, rightly."""
+def _with_own_masks(call: Call, inputs: list[Place], port: CallTable, twin: Call) -> list[Place]:
+    """Return what the port is to be given: the reference's tensors, and attention's masks in its own form."""
     if call.operation not in OWN_FORMS:
-        return False
-    shapes = [
-        [table.place_of_input(each, position)[2:] for position in range(len(each.inputs))]
-        for table, each in ((reference, call), (port, twin))
+        return inputs
+    own = [port.place_of_input(twin, position) for position in range(len(inputs))]
+    return [
+        theirs if position > 0 and theirs[3] != ours[3] else ours
+        for position, (ours, theirs) in enumerate(zip(inputs, own, strict=True))
     ]
-    return shapes[0] != shapes[1]
 
 
 def _place(found: Sequence[Any]) -> tuple[int, str, tuple[int, ...]]:

@@ -262,6 +262,10 @@ LAYERS: dict[str, tuple[Setting, ...]] = {
         ),
     ),
     **dict.fromkeys(("lstm", "gru", "rnn"), _RECURRENT),
+    "transformerencoderlayer": (
+        Setting("norm_first", _flag("norm_first"), _flag("normalize_before")),
+        Setting("activation", lambda s: {1: "relu", 2: "gelu"}[s["activation_relu_or_gelu"]], "activation"),
+    ),
     "multiheadattention": (
         Setting("num_heads", "num_heads", "num_heads"),
         Setting("dropout", "dropout", "dropout"),

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.activations import CallComparison
-from parity.calls import Call
+from parity.calls import OWN_FORMS, Call
 from parity.causes import CAUSES
-from parity.diagnosis.layers import call_differences
+from parity.diagnosis.layers import call_differences, setting_finding
 from parity.diagnosis.loop import frozen_findings, order_findings
 from parity.diagnosis.terms import is_loss, is_target, losses_differ, start_findings, weight_findings
 from parity.evidence import Evidence, Iteration
 from parity.finding import Finding
-from parity.hypotheses import explain_value
+from parity.hypotheses import digest, explain_value
 from parity.pair import Array
+from parity.settings import LAYERS, differences
 
 __all__ = ["backward_findings", "flow_findings", "forward_findings"]
 
@@ -31,17 +32,17 @@ def forward_findings(evidence: Evidence) -> Iterator[Finding]:
 def flow_findings(evidence: Evidence, first: Iteration) -> Iterator[Finding]:
     """Find, in one iteration's calls, what `forward_findings` are about."""
     numbers = {call.number: twin.number for call, twin in first.aligned.pairs}
-    batch_shapes = {array.shape for array in evidence.batch.values()}
+    batch = {digest(array) for array in evidence.batch.values()}
     tainted = False
     said: set[tuple[str, str]] = set()
     for found in first.comparisons:
         for position, row in enumerate(found.inputs):
-            if row.good:
+            if row.good or _is_mask(first, found, position):
                 continue
             call, twin = found.reference, found.port
             source, other = call.inputs[position].get("call"), twin.inputs[position].get("call")
             rewired = source is not None and source in numbers and numbers[source] != other
-            from_batch = source is None and first.reference.input(call, position).shape in batch_shapes
+            from_batch = source is None and digest(first.reference.input(call, position)) in batch
             if is_target(call, position):
                 from_batch = False
             if rewired or (not tainted and not from_batch):
@@ -56,6 +57,15 @@ def flow_findings(evidence: Evidence, first: Iteration) -> Iterator[Finding]:
             tainted = True
 
 
+def _is_mask(first: Iteration, found: CallComparison, position: int) -> bool:
+    """Whether an input is a mask of attention, which each framework wants in a form of its own."""
+    if found.reference.operation not in OWN_FORMS or position == 0:
+        return False
+    ours = first.reference.place_of_input(found.reference, position)
+    theirs = first.port.place_of_input(found.port, position)
+    return ours[2:] != theirs[2:] or np.dtype(ours[2]) == np.bool_
+
+
 def _explain(evidence: Evidence, first: Iteration, found: CallComparison, position: int) -> Finding:
     """Say why a call's input differs: another call in between, one left out, or what the numbers show."""
     call, twin = found.reference, found.port
@@ -63,7 +73,13 @@ def _explain(evidence: Evidence, first: Iteration, found: CallComparison, positi
     missing = {each.number: each for each in first.aligned.missing}
     source = missing.get(call.inputs[position].get("call", -1))
     other = extra.get(twin.inputs[position].get("call", -1))
-    if source is not None and other is not None:
+    if source is not None and other is not None and source.operation == other.operation:
+        table = LAYERS.get(source.operation, ())
+        settings = evidence.settings_of(source, 0), evidence.settings_of(other, 1)
+        for difference in differences(table, evidence.frameworks, *settings):
+            line = evidence.line_of(other)
+            return setting_finding(other.where, "forward", difference, line, call.number, other.operation)
+    elif source is not None and other is not None:
         cause = "loss_function" if is_loss(source) and is_loss(other) else "layer_type"
         change = CAUSES[cause].change.format(reference=source.operation, port=other.operation, name="")
         return Finding(
@@ -77,7 +93,7 @@ def _explain(evidence: Evidence, first: Iteration, found: CallComparison, positi
             evidence.line_of(other),
             order=call.number,
         )
-    if other is not None:
+    elif other is not None:
         cause = other.operation if other.operation in ("dropout",) else "extra_call"
         return Finding(
             "defect",
@@ -90,7 +106,7 @@ def _explain(evidence: Evidence, first: Iteration, found: CallComparison, positi
             evidence.line_of(other),
             order=call.number,
         )
-    if source is not None:
+    elif source is not None:
         return Finding(
             "defect",
             "forward",

@@ -8,6 +8,7 @@ from typing import Any
 
 from parity.calls import Call
 from parity.causes import CAUSES
+from parity.diagnosis.masks import mask_findings
 from parity.evidence import Evidence
 from parity.finding import Finding, Stage
 from parity.known import KNOWN, known_difference
@@ -108,7 +109,11 @@ def layer_findings(evidence: Evidence) -> Iterator[Finding]:
     called = {call.where: call.number for call, _ in _pairs(evidence)}
     for where, place in places.items():
         for found in place.differences:
-            acting = [wrong[each] for each in (where, *place.members) if each in wrong]
+            acting = [
+                act
+                for each, act in wrong.items()
+                if each in place.members or f"{where}.".startswith(f"{each}.")
+            ]
             idle = _Wrong("configuration", called.get(where, 0), [], "")
             act = min(acting, key=lambda each: each.order, default=idle)
             if not (found.certain or act.shown):
@@ -122,9 +127,12 @@ def layer_findings(evidence: Evidence) -> Iterator[Finding]:
             if act.shown:
                 made = replace(made, evidence=f"{made.evidence}; {_ON[evidence.alone]}, {act.shown[0]}")
             yield made
+    masked = {found.where for found in mask_findings(evidence)}
     set_otherwise = {*places, *(each for place in places.values() for each in place.members)}
     for where, act in wrong.items():
-        explained = where in set_otherwise or any(name.startswith(f"{where}.") for name in values)
+        explained = where in masked or any(
+            f"{name}.".startswith(f"{where}.") for name in (*set_otherwise, *values)
+        )
         if not explained:
             yield Finding(
                 "inconclusive" if act.untold else "defect",

@@ -60,6 +60,8 @@ class Replayable:
     layer: Any = None
     training: bool = False
     """A layer's mode when the call was made."""
+    name: str = ""
+    """A function's, which may lay its tensors out in a way of its own."""
 
 
 class CallRecord(NamedTuple):
@@ -246,10 +248,11 @@ class CallLog:
                 return function(*args, **kwargs)
             tensors: list[Any] = []
             bare_args, bare_kwargs = self._strip((args, kwargs), tensors)
-            described["inputs"] = [self._input(tensor) for tensor in tensors]
+            name = described["name"]
+            described["inputs"] = [self._input(tensor, name, at) for at, tensor in enumerate(tensors)]
             mode = bool(described.get("training"))
             if self._keeping:
-                self.replayable[number] = Replayable(function, bare_args, bare_kwargs, layer, mode)
+                self.replayable[number] = Replayable(function, bare_args, bare_kwargs, layer, mode, name)
             result = function(*args, **kwargs)
             outputs: list[Any] = []
             self._strip(result, outputs)
@@ -258,25 +261,35 @@ class CallLog:
             ]
             return result
 
-    def _input(self, tensor: Any) -> dict[str, Any]:
+    def _input(self, tensor: Any, name: str = "", position: int = 0) -> dict[str, Any]:
         """Say where an input is: an earlier call's output as it was given, or written out here."""
         assert self._file is not None
         known = self._known.get(id(tensor))
         wanted = bool(self.hooks.wants_gradient(tensor))
-        if known is not None and known.version == self.hooks.version(tensor):
+        own = name in self.hooks.LAYOUTS
+        if known is not None and known.version == self.hooks.version(tensor) and not own:
             return {"call": known.call, "position": known.position, "grad": wanted}
-        return {"at": self._file.add(self.hooks.array(tensor)), "grad": wanted}
+        return {"at": self._file.add(self._shared(name, position, self.hooks.array(tensor))), "grad": wanted}
+
+    def _shared(self, name: str, position: int, array: Array) -> Array:
+        """Bring a tensor of a call to the layout that both frameworks' records share, or back again.
+
+        Of inputs, the first three are laid out so; a mask is not.
+        """
+        axes = self.hooks.LAYOUTS.get(name, ())
+        return array.transpose(axes) if array.ndim == len(axes) and position < 3 else array
 
     def _output(self, number: int, position: int, tensor: Any) -> list[Any]:
         assert self._file is not None
         self._known[id(tensor)] = _Known(tensor, self.hooks.version(tensor), number, position)
         if self.hooks.wants_gradient(tensor):
             self.hooks.watch(tensor, functools.partial(self._gradient, number, position))
-        return self._file.add(self.hooks.array(tensor))
+        return self._file.add(self._shared(self.calls[number]["name"], 0, self.hooks.array(tensor)))
 
     def _gradient(self, number: int, position: int, gradient: Any) -> None:
         if self._file is not None:
-            place = self._file.add(self.hooks.array(gradient))
+            name = self.calls[number]["name"]
+            place = self._file.add(self._shared(name, 0, self.hooks.array(gradient)))
             self.gradients.append([number, position, max(self._backwards, 0), place])
 
     def _strip(self, value: Any, tensors: list[Any]) -> Any:
@@ -306,7 +319,11 @@ class CallLog:
         ``draws``, the same on both sides.
         """
         call = self.replayable[number]
-        given = [self.hooks.fresh(array, want) for array, want in zip(inputs, wanted, strict=True)]
+        name = call.name
+        given = [
+            self.hooks.fresh(self._shared(name, at, array), want)
+            for at, (array, want) in enumerate(zip(inputs, wanted, strict=True))
+        ]
         parameters: dict[str, Any] = {}
         if call.layer is not None:
             call.layer.training = call.training
@@ -317,10 +334,12 @@ class CallLog:
             outputs: list[Any] = []
             self._strip(result, outputs)
             if upstream:
-                self.hooks.backward([(outputs[at], array) for at, array in upstream.items()])
+                pairs = [(outputs[at], self._shared(name, 0, array)) for at, array in upstream.items()]
+                self.hooks.backward(pairs)
+            gradients = map(self.hooks.gradient, given)
             return Replayed(
-                [self.hooks.array(tensor) for tensor in outputs],
-                [self.hooks.gradient(tensor) for tensor in given],
+                [self._shared(name, 0, self.hooks.array(tensor)) for tensor in outputs],
+                [None if g is None else self._shared(name, at, g) for at, g in enumerate(gradients)],
                 {
                     name: found
                     for name, tensor in parameters.items()

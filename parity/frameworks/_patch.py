@@ -33,10 +33,12 @@ def patch_functions(
     owners: Mapping[Any, Iterable[str]],
     run: Callable[[str, Callable[..., Any], Any, Any], Any],
     framework: str,
+    holders: Iterable[Any] = (),
 ) -> Undo:
     """Send calls of the owners' functions through ``run(name, function, args, kwargs)``.
 
-    A function that a module outside the framework has imported by name is replaced there too.
+    A function that a module outside the framework has imported by name is replaced there too, and one that
+    a holder (a layer that was given its activation) has as an attribute.
     """
     undo: Undo = []
     replaced: dict[int, Callable[..., Any]] = {}
@@ -48,12 +50,15 @@ def patch_functions(
             wrapped = replaced.get(id(function)) or _through(run, name, function)
             replaced[id(function)] = wrapped
             undo += patch(owner, name, wrapped)
-    for module in list(sys.modules.values()):
-        if module is None or getattr(module, "__name__", "").partition(".")[0] == framework:
-            continue
-        for name, value in list(getattr(module, "__dict__", {}).items()):
+    modules = (
+        module
+        for module in list(sys.modules.values())
+        if module is not None and getattr(module, "__name__", "").partition(".")[0] != framework
+    )
+    for holder in (*modules, *holders):
+        for name, value in list(getattr(holder, "__dict__", {}).items()):
             if id(value) in replaced and replaced[id(value)].__wrapped__ is value:  # type: ignore[attr-defined]
-                undo += patch(module, name, replaced[id(value)])
+                undo += patch(holder, name, replaced[id(value)])
     return undo
 
 

@@ -19,6 +19,7 @@ from parity.frameworks.paddle import parameters_of, values
 from parity.pair import Array
 
 __all__ = [
+    "LAYOUTS",
     "LIBRARY",
     "SIGNATURES",
     "array",
@@ -44,6 +45,8 @@ __all__ = [
 LIBRARY = (os.path.dirname(paddle.__file__),)  # noqa: PTH120  # compared with code objects' plain strings
 _CONTAINERS = (nn.Sequential, nn.LayerList, nn.LayerDict, nn.ParameterList)
 _HIDDEN = ("_param_attr", "_weight_attr", "_bias_attr", "_name", "name", "_device")
+LAYOUTS: dict[str, tuple[int, ...]] = {"scaled_dot_product_attention": (0, 2, 1, 3)}
+"""Functions whose tensors are recorded in Torch's layout, by the axes: heads before positions."""
 SIGNATURES: dict[str, tuple[tuple[str, Any], ...]] = {}
 """Arguments of functions that do not tell: none, for Paddle's are written in Python."""
 
@@ -111,10 +114,10 @@ def is_library(layer: nn.Layer) -> bool:
 
 
 def layer_settings(layer: nn.Layer) -> dict[str, Any]:
-    """Return a layer's own settings, by Paddle's names."""
+    """Return a layer's own settings, by Paddle's names; Transformers keep some in a ``_config``."""
     return {
         name: value
-        for name, item in vars(layer).items()
+        for name, item in {**vars(layer), **vars(layer).get("_config", {})}.items()
         if name not in _HIDDEN and name not in _of_every_layer() and (value := plain(item)) is not ...
     }
 
@@ -214,7 +217,8 @@ def install(log: CallLog) -> Undo:
 
     undo += patch(nn.Layer, "__call__", call)
     owners = {functional: FUNCTIONS, paddle: TENSOR_FUNCTIONS, paddle.Tensor: TENSOR_FUNCTIONS}
-    undo += patch_functions(owners, log.function, "paddle")
+    layers = [layer for network in log.side.networks.values() for _, layer in walk(network)]
+    undo += patch_functions(owners, log.function, "paddle", layers)
     undo += note(log, paddle.Tensor, "backward", "backward", "step", _start)
     undo += note(log, paddle.autograd, "backward", "backward", "step")
     undo += note(log, paddle, "grad", "grad", "step/grad", create_graph)

@@ -18,6 +18,7 @@ from parity.frameworks._patch import Undo, create_graph, note, note_clipping, pa
 from parity.pair import Array
 
 __all__ = [
+    "LAYOUTS",
     "LIBRARY",
     "SIGNATURES",
     "array",
@@ -43,6 +44,8 @@ __all__ = [
 LIBRARY = (os.path.dirname(torch.__file__),)  # noqa: PTH120  # compared with code objects' plain strings
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
+LAYOUTS: dict[str, tuple[int, ...]] = {}
+"""Functions whose tensors are recorded in another layout: none, for Torch's is the one."""
 SIGNATURES: dict[str, tuple[tuple[str, Any], ...]] = {
     "avg_pool2d": (
         *((name, ...) for name in ("input", "kernel_size")),
@@ -172,7 +175,8 @@ def install(log: CallLog) -> Undo:
 
     undo += patch(nn.Module, "__call__", call)
     owners = {functional: FUNCTIONS, torch: TENSOR_FUNCTIONS, torch.Tensor: TENSOR_FUNCTIONS}
-    undo += patch_functions(owners, log.function, "torch")
+    layers = [layer for network in log.side.networks.values() for _, layer in walk(network)]
+    undo += patch_functions(owners, log.function, "torch", layers)
 
     undo += note(log, torch.Tensor, "backward", "backward", "step", _start)
     undo += note(log, torch.autograd, "backward", "backward", "step")

@@ -43,6 +43,23 @@ def test_the_same_meaning_in_other_words_is_no_difference(kind, sides):
     assert causes(kind, *sides) == []
 
 
+ENCODER = (
+    {"norm_first": False, "activation_relu_or_gelu": 2},
+    {"normalize_before": False, "activation": "gelu"},
+)
+
+
+def test_what_a_transformer_keeps_in_words_of_its_own_is_compared():
+    assert causes("transformerencoderlayer", *ENCODER) == []
+    assert causes("transformerencoderlayer", ENCODER[0], {**ENCODER[1], "activation": "relu"}) == [
+        "activation"
+    ]
+    other = {**ENCODER[1], "normalize_before": True}
+    assert causes("transformerencoderlayer", ENCODER[0], other) == ["norm_first"]
+    unknown = {**ENCODER[0], "activation_relu_or_gelu": 0}  # a function that is neither
+    assert causes("transformerencoderlayer", unknown, ENCODER[1]) == []
+
+
 def test_a_float32_of_the_same_number_is_no_difference():
     assert causes("batchnorm2d", BATCH_NORM[0], {**BATCH_NORM[1], "_epsilon": 9.999999747378752e-06}) == []
 
