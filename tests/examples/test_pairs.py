@@ -1,5 +1,6 @@
 """The example pairs: every right port passes over five steps, and what is planted in it is named first."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,12 +66,16 @@ PAIRS = {
     ),
 }
 
+LARGE = {"resnet18": pytest.mark.slow}
+PASSING = ("activation", "signal")
+"""What a port may compute by other steps, and that judges nothing."""
+
 
 def test_every_example_pair_is_here():
     assert sorted(PAIRS) == sorted(file.parent.name for file in ROOT.glob("examples/*/pair.toml"))
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LARGE.get(name, ())) for name in PAIRS])
 def test_the_right_port_is_at_rounding_level_over_five_steps(name, tmp_path):
     pair = load_pair(str(ROOT / "examples" / name))
     result = check(pair, pair.options({}), [Run("float64", 5)], tmp_path / "run")
@@ -82,8 +87,39 @@ def test_the_right_port_is_at_rounding_level_over_five_steps(name, tmp_path):
     assert all(row.good and row.status != "inconclusive" for row in judging)
 
 
-PASSING = ("activation", "signal")
-"""What a port may compute by other steps (attention has its heads elsewhere), and that judges nothing."""
+OTHERS = {
+    "heads": (
+        "transformer",
+        ("nhead=4", "nhead=2"),
+        ("model.encoder.layers.0.self_attn", "num_heads"),
+    ),
+    "approximate": (  # after an attention that is called with other arguments, in another layout
+        "bert",
+        ("    network.train()", "    plant(network)\n    network.train()"),
+        ("model.bert.encoder.layer.0.intermediate.activation", "approximate"),
+    ),
+    "factor": ("vae", ("-0.5 * (1 + log_variance", "-1.0 * (1 + log_variance"), ("step/sum", "scaled")),
+}
+"""Mistakes beside the planted ones: the pair, what to replace in the port, where it shows and its cause."""
+PLANT = """
+
+def plant(network):
+    for layer in network.bert.encoder.layer:
+        layer.intermediate.activation = nn.GELU(approximate=True)
+"""
+
+
+@pytest.mark.parametrize("mistake", OTHERS)
+def test_other_mistakes_in_the_same_ports_are_named(mistake, tmp_path):
+    name, (right, wrong), (where, cause) = OTHERS[mistake]
+    shutil.copytree(ROOT / "examples" / name, tmp_path / name)
+    file = tmp_path / name / "paddle_side.py"
+    assert file.read_text().count(right) == 1
+    file.write_text(file.read_text().replace(right, wrong) + PLANT)
+    pair = load_pair(str(tmp_path / name))
+    result = check(pair, pair.options({}), [Run("float64", 1)], tmp_path / "run")
+    assert result.verdict == "defect"
+    assert [(found.where, found.cause) for found in result.findings] == [(where, cause)]
 
 
 @pytest.mark.parametrize(("name", "planted"), PAIRS.items(), ids=PAIRS)
