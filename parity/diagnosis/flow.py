@@ -34,8 +34,10 @@ def flow_findings(evidence: Evidence, first: Iteration) -> Iterator[Finding]:
     tainted = False
     said: set[tuple[str, str]] = set()
     for found in first.comparisons:
+        # The sum of a parameter is the same in any layout: what comes out agrees, whatever goes in.
+        indifferent = bool(found.outputs) and found.agrees_out
         for position, row in enumerate(found.inputs):
-            if row.good:
+            if row.good or indifferent:
                 continue
             call, twin = found.reference, found.port
             source, other = call.inputs[position].get("call"), twin.inputs[position].get("call")
@@ -62,6 +64,8 @@ def _explain(evidence: Evidence, first: Iteration, found: CallComparison, positi
     missing = {each.number: each for each in first.aligned.missing}
     source = missing.get(call.inputs[position].get("call", -1))
     other = extra.get(twin.inputs[position].get("call", -1))
+    if source is not None and other is not None and source.operation == other.operation:
+        source = other = None  # of a thing that is called more often on one side
     if source is not None and other is not None:
         cause = "loss_function" if is_loss(source) and is_loss(other) else "layer_type"
         change = CAUSES[cause].change.format(reference=source.operation, port=other.operation, name="")
@@ -148,12 +152,18 @@ def _uneven(evidence: Evidence, first: Iteration, call: Call, twin: Call) -> Fin
         if len({each.where for each in before}) == 1:
             found = before[0]
             side, other = ("reference", "port") if cause == "missing_call" else ("port", "reference")
+            ours, theirs = (
+                sum(each.where == found.where for each in table.calls)
+                for table in (first.reference, first.port)
+            )
             return Finding(
                 "defect",
                 "forward",
                 found.where,
                 cause,
-                f"the {side} calls {found.where}, the {other} does not",
+                f"the port calls {found.where} {theirs} times, the reference {ours} times"
+                if ours and theirs
+                else f"the {side} calls {found.where}, the {other} does not",
                 f"everything before agrees, and {call.label} gets another input",
                 CAUSES[cause].change,
                 evidence.line_of(found) if cause == "extra_call" else evidence.line_of_layer(found.where),
@@ -309,17 +319,25 @@ def _jump(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
     for found in reversed(iteration.comparisons):
         if found.signals_agree or found.reference.where in frozen:
             continue
-        detached = [call for call in iteration.aligned.extra if call.operation == "detach"]
         proof = "the gradients that reach all later calls agree, and so do all values"
+        where, cause, line = found.reference.where, "", found.port.line
+        for calls, word, sides in (
+            (iteration.aligned.extra, "detached", "the port calls detach, the reference does not"),
+            (iteration.aligned.missing, "not_detached", "the reference calls detach, the port does not"),
+        ):
+            if cuts := [call for call in calls if call.operation == "detach"]:
+                where, cause, proof = cuts[0].where, word, f"{sides}; {proof}"
+                line = cuts[0].line if word == "detached" else line
+                break
         yield Finding(
             "defect",
             "backward",
-            detached[0].where if detached else found.reference.where,
-            "detached" if detached else "",
+            where,
+            cause,
             f"another gradient reaches the output of {found.reference.label}",
-            f"the port calls detach, the reference does not; {proof}" if detached else proof,
-            CAUSES["detached"].change if detached else "look at what uses this output",
-            (detached[0] if detached else found.port).line,
+            proof,
+            CAUSES[cause].change if cause else "look at what uses this output",
+            line,
             order=found.reference.number,
         )
         return
