@@ -14,10 +14,17 @@ from parity.evidence import Evidence
 from parity.finding import Finding
 from parity.settings import OPTIMIZERS, SCHEDULERS, Difference, differences
 
-__all__ = ["frozen_findings", "optimizer_findings", "order_findings", "schedule_findings"]
+__all__ = [
+    "cast_findings",
+    "frozen_findings",
+    "optimizer_findings",
+    "order_findings",
+    "schedule_findings",
+    "tying_findings",
+]
 
 _SAME_RATE = 1e-6
-_CLIPS = {"clip_norm": "ClipGradByGlobalNorm", "clip_value": "ClipGradByValue"}
+_ONE_BY_ONE = ("ClipGradByNorm", "ClipGradByGlobalNorm")
 
 
 def _events(table: CallTable) -> list[Call]:
@@ -114,9 +121,8 @@ def optimizer_findings(evidence: Evidence) -> Iterator[Finding]:
     ours, theirs = evidence.reference.get("optimizers", {}), evidence.port.get("optimizers", {})
     for name in (name for name in ours if name in theirs):
         where = f"optimizers.{name}"
-        settings = (
-            _with_clipping(evidence, where, ours[name], 0),
-            _with_clipping(evidence, where, theirs[name], 1),
+        settings = tuple(
+            _with_clipping(evidence, name, side[name], number) for number, side in enumerate((ours, theirs))
         )
         found = differences(OPTIMIZERS, evidence.frameworks, *settings)
         kinds = [each for each in found if each.cause == "optimizer_type"]
@@ -129,21 +135,31 @@ def optimizer_findings(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _with_clipping(
-    evidence: Evidence, where: str, settings: Mapping[str, Any], side: int
+    evidence: Evidence, name: str, settings: Mapping[str, Any], side: int
 ) -> Mapping[str, Any]:
-    """Add the clipping that a step does by hand, which no optimizer knows of."""
-    if "clip" in settings:
-        return settings
-    for iteration in evidence.iterations.values():
-        clip = None
-        for call in (iteration.reference, iteration.port)[side].events:
-            if call.operation in _CLIPS:
-                limit = call.settings["limit"]
-                bounds = [limit, -limit] if call.operation == "clip_value" else [limit]
-                clip = [_CLIPS[call.operation], *bounds]
-            elif call.operation == "step" and call.where == where and clip is not None:
-                return {**settings, "clip": clip}
+    """Add the clipping that a step does by hand, which no optimizer knows of, in the optimizers' words.
+
+    Tensors that are clipped one by one are clipped by their own norms; of a single one both are the same.
+    """
+    if "clip" not in settings:
+        clips: list[Call] = []
+        for iteration in evidence.iterations.values():
+            for call in (iteration.reference, iteration.port)[side].events:
+                if call.operation in ("clip_norm", "clip_value") and name in call.settings["optimizers"]:
+                    clips.append(call)
+                elif call.operation == "step" and call.where == f"optimizers.{name}" and clips:
+                    return {**settings, "clip": _clip(clips, len(settings["parameters"]))}
+    elif settings["clip"][0] in _ONE_BY_ONE and len(settings["parameters"]) == 1:
+        return {**settings, "clip": [_ONE_BY_ONE[1], *settings["clip"][1:]]}
     return settings
+
+
+def _clip(calls: list[Call], parameters: int) -> list[Any]:
+    limit = calls[0].settings["limit"]
+    if calls[0].operation == "clip_value":
+        return ["ClipGradByValue", limit, -limit]
+    alone = parameters > 1 and all(call.settings["tensors"] == 1 for call in calls)
+    return [_ONE_BY_ONE[not alone], limit]
 
 
 def _line_of_step(evidence: Evidence, where: str) -> str:
@@ -224,6 +240,76 @@ def frozen_findings(evidence: Evidence) -> Iterator[Finding]:
                     CAUSES["frozen"].change,
                     evidence.line_of_layer(where.rpartition(".")[0]),
                 )
+
+
+def cast_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Automatic casts to fewer bits that one side makes and the other does not.
+
+    Where both make them, only that is said: float64 is not cast, in neither framework, and Paddle casts
+    nothing on a CPU (paddle/amp/auto_cast.py, ``amp_guard``).
+    """
+    for _, iteration in sorted(evidence.iterations.items()):
+        ours, theirs = (
+            [call for call in table.events if call.operation == "autocast" and call.settings["dtype"]]
+            for table in (iteration.reference, iteration.port)
+        )
+        casts = [sorted({call.settings["dtype"] for call in calls}) for calls in (ours, theirs)]
+        if not any(casts):
+            continue
+        shown = [", ".join(cast) or "nothing" for cast in casts]
+        if casts[0] == casts[1]:
+            says = f"both sides cast to {shown[0]} under autocast"
+            proof = "autocast leaves float64 alone, and Paddle's leaves a CPU's tensors alone"
+            change = "the verdict is on the loop without its casts; compare float32 runs on the device in use"
+            yield Finding("framework", "configuration", "step/autocast", "autocast", says, proof, change)
+            return
+        yield Finding(
+            "defect",
+            "configuration",
+            "step/autocast",
+            "autocast",
+            f"under autocast the reference casts to {shown[0]}, the port to {shown[1]}",
+            "both sides' records of the step show it",
+            f"cast to {shown[0]} where the reference does",
+            theirs[0].line if theirs else "",
+        )
+        return
+
+
+def tying_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Trained parameters of several names that are one tensor on one side and several on the other."""
+    trained = {
+        name
+        for optimizer in evidence.reference.get("optimizers", {}).values()
+        for name in optimizer["parameters"]
+    }
+    for network, alignment in evidence.alignments.items():
+        names = {match.port: match.reference for match in alignment.matches.values() if not match.buffer}
+        ours, theirs = (
+            {
+                name: number
+                for number, group in enumerate(side["networks"][network].get("tied", ()))
+                for name in group
+            }
+            for side in (evidence.reference, evidence.port)
+        )
+        theirs = {names[name]: number for name, number in theirs.items() if name in names}
+        for side, groups, others in (("reference", ours, theirs), ("port", theirs, ours)):
+            first: dict[int, str] = {}
+            for name, number in groups.items():
+                one = first.setdefault(number, name)
+                apart = one != name and (one not in others or others[one] != others.get(name))
+                if apart and {f"{network}.{one}", f"{network}.{name}"} & trained:
+                    yield Finding(
+                        "defect",
+                        "gradients",
+                        f"{network}.{name}",
+                        "tying",
+                        f"{network}.{name} and {network}.{one} are one parameter in the {side} only",
+                        "both sides' lists of parameters show it",
+                        CAUSES["tying"].change,
+                        evidence.line_of_layer(f"{network}.{name}".rpartition(".")[0]),
+                    )
 
 
 def schedule_findings(evidence: Evidence) -> Iterator[Finding]:
