@@ -18,6 +18,7 @@ from parity.pair import Framework
 __all__ = [
     "LAYERS",
     "OPTIMIZERS",
+    "SAME_RATE",
     "SCHEDULERS",
     "Difference",
     "Setting",
@@ -28,6 +29,8 @@ __all__ = [
 
 Reader = str | Callable[[Mapping[str, Any]], Any]
 _UNKNOWN = object()
+SAME_RATE = 1e-6
+"""How closely, relatively, rates of learning and decay must agree."""
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,8 @@ from parity.diagnosis.draws import draw_findings, hidden_findings, hides, withou
 from parity.diagnosis.evaluation import evaluation_findings
 from parity.diagnosis.flow import backward_findings, forward_findings
 from parity.diagnosis.layers import grouped, layer_findings
-from parity.diagnosis.loop import (
-    cast_findings,
-    frozen_findings,
-    optimizer_findings,
-    order_findings,
-    schedule_findings,
-    tying_findings,
-)
+from parity.diagnosis.loop import cast_findings, order_findings, schedule_findings
+from parity.diagnosis.optimizers import frozen_findings, optimizer_findings, tying_findings
 from parity.diagnosis.terms import term_findings
 from parity.diagnosis.values import input_findings, load_findings, value_findings
 from parity.evidence import Evidence

@@ -10,7 +10,8 @@ import numpy as np
 from parity.activations import CallComparison
 from parity.calls import Call
 from parity.causes import CAUSES
-from parity.diagnosis.loop import frozen_findings, order_findings
+from parity.diagnosis.loop import order_findings
+from parity.diagnosis.optimizers import frozen_findings
 from parity.diagnosis.terms import is_loss, is_target, losses_differ, start_findings, weight_findings
 from parity.evidence import Evidence, Iteration
 from parity.finding import Finding
