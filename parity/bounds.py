@@ -19,6 +19,7 @@ so that one in 1e10 sums does not once in 1e7 runs."""
 INCONCLUSIVE = 1e-6
 """A bound larger than this could hide what float32 would show: a difference within it proves nothing."""
 _BITS = {"float64": 53, "float32": 24}
+_LARGEST_EXPONENT = 700.0  # beyond, a float64 overflows
 
 
 def roundoff(dtype: str) -> float:
@@ -29,7 +30,8 @@ def roundoff(dtype: str) -> float:
 def gamma(terms: int, dtype: str) -> float:
     """Return the relative perturbation that stands for the rounding of a sum of so many terms."""
     u = roundoff(dtype)
-    return math.expm1(CONFIDENCE * math.sqrt(terms) * u + terms * u * u / (1.0 - u))
+    exponent = CONFIDENCE * math.sqrt(terms) * u + terms * u * u / (1.0 - u)
+    return math.expm1(exponent) if exponent < _LARGEST_EXPONENT else math.inf
 
 
 def limit(terms: int, dtype: str, floor: float) -> float:

@@ -89,6 +89,12 @@ CAUSES: dict[str, Cause] = {
         "a gradient cut off", "let the gradient pass (no detach, no stop_gradient, no no_grad)"
     ),
     "create_graph": Cause("a gradient that is taken with, or without, a graph of its own", _SET),
+    "not_detached": Cause(
+        "a gradient that the reference cuts off", "cut it off (detach) as the reference does"
+    ),
+    "tying": Cause(
+        "a parameter of its own where the other side shares one", "share it as the reference does"
+    ),
     "frozen": Cause("a parameter that is not trained", "let it train (stop_gradient=False)"),
     "not_cleared": Cause("gradients left to add up", "clear them where the reference does"),
     "cleared": Cause("gradients cleared that the reference keeps", "do not clear them there"),
@@ -105,6 +111,10 @@ CAUSES: dict[str, Cause] = {
     ),
     "clipping": Cause("another clipping of gradients", _SET),
     "amsgrad": Cause("another variant of Adam", _SET),
+    "momentum_decay": Cause("another decay of the momentum", _SET),
+    "initial_accumulator": Cause("another value that the state begins at", _SET),
+    "etas": Cause("other factors of the step's size", _SET),
+    "step_sizes": Cause("other bounds of the step's size", _SET),
     "nesterov": Cause("another kind of momentum", _SET),
     "rho": Cause("another smoothing constant", _SET),
     "centered": Cause("another variant of RMSProp", _SET),
@@ -128,6 +138,8 @@ CAUSES: dict[str, Cause] = {
     "bce_at_zero": Cause("Paddle's gradient of BCE with logits at a logit of exactly 0"),
     "ignored_rows": Cause("Paddle's cross entropy divides by all rows where ignore_index is negative"),
     "rmsprop_epsilon": Cause("Paddle's RMSProp adds epsilon under the root"),
+    "adamax_epsilon": Cause("Paddle's Adamax adds epsilon to another term"),
+    "autocast": Cause("another automatic cast to fewer bits"),
     "slope_at_zero": Cause("Paddle's gradient of LeakyReLU at exactly 0 is 1, Torch's the slope"),
     "pool_gradient": Cause("Paddle's gradient of an average takes 1/n as a float32"),
     "norm_gradient": Cause("Paddle's gradient of a norm is divided by the norm plus 1e-12"),

@@ -263,6 +263,8 @@ class Comparison:
             return "", None
         torch_name = match.reference if self.frameworks[0] == "torch" else match.port
         layer = self._batch_norm.get(network, {}).get(torch_name.rpartition(".")[0])
+        if layer is not None and layer.get("biased"):  # Torch's own, converted call by call
+            return RUNNING_VAR_NOTE, (after, after)
         if layer is None and np.array_equal(before[1], before[2]):
             return "", None
         momentum, counts = (layer["momentum"], layer["counts"]) if layer else (0.0, [])

@@ -5,6 +5,7 @@
 ``loss(model, batch)`` returns a scalar tensor, or several by name; of those the one called ``loss`` is
 differentiated. ``optimizer(model, options)``, which may be left out, returns an optimizer or several by
 name, and ``scheduler(optimizer, options)`` a schedule or several, which step after the optimizers.
+``clip(model)`` may clip the gradients before the optimizers step.
 
 ``forward(model, batch)``, in place of the others, returns a tensor, or a tuple, list or dict of tensors:
 nothing is trained. Each output is reported as a loss: its mean product with fixed random numbers, which
@@ -76,6 +77,8 @@ class FunctionsSide:
             observer.loss(name, value)
         losses["loss"].backward()
         observer.gradients()
+        if hasattr(self._module, "clip"):
+            self._module.clip(self._model)
         for optimizer in self.optimizers.values():
             optimizer.step()
         for optimizer in self.optimizers.values():

@@ -13,13 +13,13 @@ from parity.diagnosis import diagnose
 from parity.evaluation import Evaluation, Head, heads
 from parity.evidence import Evidence, Iteration, ValueDifference
 from parity.finding import Finding
+from parity.first_step import FirstSteps
 from parity.hypotheses import digest, explain_value
 from parity.judge import Row
 from parity.pair import Array, Framework
 from parity.process import ROLES
 from parity.renaming import Renaming
 from parity.replays import compare_replays, replay_jobs
-from parity.rmsprop import RmsProp
 from parity.workers import Event, Workers
 
 __all__ = ["Investigation"]
@@ -44,7 +44,7 @@ class Investigation:
             for name, array in batch.items()
         }
         self.evidence = Evidence(frameworks, batch=batch, alignments=comparison.alignments)
-        self._rmsprop = RmsProp(frameworks)
+        self._first_steps = FirstSteps(frameworks)
         self._digests: dict[str, str] = {}
         self._heads: dict[str, Head] = {}
         self._strangers: list[tuple[str, str, str]] = []
@@ -52,13 +52,13 @@ class Investigation:
     def ready(self, reference: Mapping[str, Any], port: Mapping[str, Any]) -> None:
         """Take what both sides say of themselves."""
         self.evidence.reference, self.evidence.port = reference, self._renaming.ready(port)
-        self._rmsprop.ready(reference, port)
+        self._first_steps.ready(reference, self.evidence.port)
 
     def unit(self, event: Event, rows: Sequence[Row]) -> None:
         """Look at what both sides recorded of one network."""
         if event.reference["iteration"] < 0:
             self.initial_state(event, rows)
-        self._rmsprop.take(event, self._comparison.alignments[event.reference["network"]])
+        self._first_steps.take(event, self._comparison.alignments[event.reference["network"]])
 
     def initial_state(self, event: Event, rows: Sequence[Row]) -> None:
         """Look into the initial values that differ, while their arrays are there."""
@@ -129,8 +129,7 @@ class Investigation:
         wrong = any(not row.good or row.status == "inconclusive" for row in evidence.rows)
         if wrong and evidence.alone:
             self._replay(workers)
-        by_formula = self._rmsprop.finding(list(self._comparison.alignments))
-        return diagnose(evidence, [by_formula] if by_formula else [])
+        return diagnose(evidence, self._first_steps.findings(list(self._comparison.alignments)))
 
     def _replay(self, workers: Workers) -> None:
         first = self.evidence.iterations.get(0)

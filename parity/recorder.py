@@ -61,16 +61,19 @@ def same_randomness(framework: ModuleType) -> Iterator[None]:
 class Replica:
     """A second, disturbed copy of the side, one step ahead of the recorder in every iteration."""
 
-    def __init__(self, framework: ModuleType, hooks: ModuleType, side: Side) -> None:
+    def __init__(self, framework: ModuleType, hooks: ModuleType, side: Side, dtype: str) -> None:
         self._framework = framework
         self._side = side
+        self._spacing = float(np.finfo(dtype).eps)
         self._arrays: dict[_Key, dict[str, Array]] = {}
         self._losses: dict[str, float] = {}
         self._gradient_calls = 0
         self.log = CallLog(hooks, side)
         self.file: TensorFile | None = None
         self.terms = 1
-        """How long a sum can be: the size of the largest tensor that takes part."""
+        """How long a sum can be: the size of the largest tensor that takes part.
+
+        Where the loop computes in fewer bits than the run's, a sum of so many terms as round as much."""
 
     def loss(self, name: str, value: Any) -> None:
         with self.log.inside():
@@ -92,7 +95,9 @@ class Replica:
         with STREAM.over(iteration), self.log.recording(self.file) if self.file else nullcontext():
             self._side.training_step(iteration, tensors, self)
         if self.file is not None:
-            self.terms = max([self.terms, *self.log.sizes()])
+            # Rounding grows with the root of a sum's length (`parity.bounds.gamma`).
+            coarser = max(1.0, self.log.spacing / self._spacing) ** 2
+            self.terms = max([self.terms, *(int(size * coarser) for size in self.log.sizes())])
         for name, network in self._side.networks.items():
             arrays, _ = self._framework.state(network)
             self.terms = max([self.terms, *(array.size for array in arrays.values())])

@@ -18,6 +18,7 @@ from parity.pair import Framework
 __all__ = [
     "LAYERS",
     "OPTIMIZERS",
+    "SAME_RATE",
     "SCHEDULERS",
     "Difference",
     "Setting",
@@ -28,6 +29,8 @@ __all__ = [
 
 Reader = str | Callable[[Mapping[str, Any]], Any]
 _UNKNOWN = object()
+SAME_RATE = 1e-6
+"""How closely, relatively, rates of learning and decay must agree."""
 
 
 @dataclass(frozen=True)
@@ -323,7 +326,11 @@ OPTIMIZERS = (
     Setting("amsgrad", _flag("amsgrad"), _flag("_amsgrad")),
     Setting("momentum", "momentum", _get("_momentum", 0.0)),
     Setting("nesterov", _flag("nesterov"), lambda s: bool(s.get("_use_nesterov", False))),
-    Setting("rho", "alpha", "_rho"),
+    Setting("rho", lambda s: s["alpha"] if "alpha" in s else s["rho"], "_rho"),
+    Setting("momentum_decay", "momentum_decay", "_momentum_decay"),
+    Setting("initial_accumulator", "initial_accumulator_value", "initial_accumulator_value"),
+    Setting("etas", "etas", "_etas"),
+    Setting("step_sizes", "step_sizes", "_learning_rate_range"),
     Setting("centered", _flag("centered"), _flag("_centered")),
     Setting("clipping", _get("clip", "none"), _get("clip", "none")),
 )

@@ -183,7 +183,7 @@ class _Session:
             with same_randomness(framework):
                 twin = self._build(settings["dtype"]).side
                 framework.disturb(twin.networks)
-            replica = Replica(framework, self._hooks, twin)
+            replica = Replica(framework, self._hooks, twin, settings["dtype"])
         built = self._build(settings["dtype"], describing=settings["calls"])
         side = built.side
         applied = self._alter(side, settings)

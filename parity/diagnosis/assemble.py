@@ -10,13 +10,9 @@ from parity.diagnosis.draws import draw_findings, hidden_findings, hides, withou
 from parity.diagnosis.evaluation import evaluation_findings
 from parity.diagnosis.flow import backward_findings, forward_findings
 from parity.diagnosis.layers import grouped, layer_findings
-from parity.diagnosis.loop import (
-    frozen_findings,
-    optimizer_findings,
-    order_findings,
-    schedule_findings,
-)
+from parity.diagnosis.loop import cast_findings, order_findings, schedule_findings
 from parity.diagnosis.masks import mask_findings
+from parity.diagnosis.optimizers import frozen_findings, optimizer_findings, tying_findings
 from parity.diagnosis.terms import term_findings
 from parity.diagnosis.values import input_findings, load_findings, value_findings
 from parity.evidence import Evidence
@@ -36,10 +32,14 @@ _SOURCES = (
     term_findings,
     backward_findings,
     frozen_findings,
+    tying_findings,
     order_findings,
     optimizer_findings,
     schedule_findings,
+    cast_findings,
 )
+_SILENT = ("biased_variance", "autocast")
+"""Known differences that change nothing else in a float64 run, and so leave its verdict as it is."""
 _BY_NUMBERS = ("forward", "backward", "loss", "step")
 _STAGE_OF = {
     "activation": "forward",
@@ -157,7 +157,7 @@ def unexcused(rows: Sequence[Row], findings: Sequence[Finding]) -> list[Row]:
     Values that differ may follow from one, from the first step that it acts on; what is missing,
     unexpected or not finite, and initial values, never do.
     """
-    known = [each for each in findings if each.verdict == "framework" and each.cause != "biased_variance"]
+    known = [each for each in findings if each.verdict == "framework" and each.cause not in _SILENT]
     untouched: set[str] = set()
     if all(each.stage in ("backward", "optimizer") for each in known):
         untouched.add("loss")
@@ -222,7 +222,7 @@ def verdict_of(rows: Sequence[Row], findings: Sequence[Finding]) -> Verdict:
         return "inconclusive"
     if unexcused(consequences(rows), findings):
         return "defect"
-    if any(each.verdict == "framework" and each.cause != "biased_variance" for each in findings):
+    if any(each.verdict == "framework" and each.cause not in _SILENT for each in findings):
         return "framework"
     judging = [row for row in rows if row.dtype == rows[-1].dtype]
     if hidden(judging):

@@ -11,7 +11,8 @@ from parity.activations import CallComparison
 from parity.calls import OWN_FORMS, Call
 from parity.causes import CAUSES
 from parity.diagnosis.layers import call_differences, setting_finding
-from parity.diagnosis.loop import frozen_findings, order_findings
+from parity.diagnosis.loop import order_findings
+from parity.diagnosis.optimizers import frozen_findings
 from parity.diagnosis.terms import is_loss, is_target, losses_differ, start_findings, weight_findings
 from parity.evidence import Evidence, Iteration
 from parity.finding import Finding
@@ -36,8 +37,10 @@ def flow_findings(evidence: Evidence, first: Iteration) -> Iterator[Finding]:
     tainted = False
     said: set[tuple[str, str]] = set()
     for found in first.comparisons:
+        # The sum of a parameter is the same in any layout: what comes out agrees, whatever goes in.
+        indifferent = bool(found.outputs) and found.agrees_out
         for position, row in enumerate(found.inputs):
-            if row.good or _is_mask(first, found, position):
+            if row.good or indifferent or _is_mask(first, found, position):
                 continue
             call, twin = found.reference, found.port
             source, other = call.inputs[position].get("call"), twin.inputs[position].get("call")
@@ -165,12 +168,18 @@ def _uneven(evidence: Evidence, first: Iteration, call: Call, twin: Call) -> Fin
         if len({each.where for each in before}) == 1:
             found = before[0]
             side, other = ("reference", "port") if cause == "missing_call" else ("port", "reference")
+            ours, theirs = (
+                sum(each.where == found.where for each in table.calls)
+                for table in (first.reference, first.port)
+            )
             return Finding(
                 "defect",
                 "forward",
                 found.where,
                 cause,
-                f"the {side} calls {found.where}, the {other} does not",
+                f"the port calls {found.where} {theirs} times, the reference {ours} times"
+                if ours and theirs
+                else f"the {side} calls {found.where}, the {other} does not",
                 f"everything before agrees, and {call.label} gets another input",
                 CAUSES[cause].change,
                 evidence.line_of(found) if cause == "extra_call" else evidence.line_of_layer(found.where),
@@ -340,17 +349,25 @@ def _jump(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
     for found in reversed(iteration.comparisons):
         if found.signals_agree or found.reference.where in frozen:
             continue
-        detached = [call for call in iteration.aligned.extra if call.operation == "detach"]
         proof = "the gradients that reach all later calls agree, and so do all values"
+        where, cause, line = found.reference.where, "", found.port.line
+        for calls, word, sides in (
+            (iteration.aligned.extra, "detached", "the port calls detach, the reference does not"),
+            (iteration.aligned.missing, "not_detached", "the reference calls detach, the port does not"),
+        ):
+            if cuts := [call for call in calls if call.operation == "detach"]:
+                where, cause, proof = cuts[0].where, word, f"{sides}; {proof}"
+                line = cuts[0].line if word == "detached" else line
+                break
         yield Finding(
             "defect",
             "backward",
-            detached[0].where if detached else found.reference.where,
-            "detached" if detached else "",
+            where,
+            cause,
             f"another gradient reaches the output of {found.reference.label}",
-            f"the port calls detach, the reference does not; {proof}" if detached else proof,
-            CAUSES["detached"].change if detached else "look at what uses this output",
-            (detached[0] if detached else found.port).line,
+            proof,
+            CAUSES[cause].change if cause else "look at what uses this output",
+            line,
             order=found.reference.number,
         )
         return

@@ -1,23 +1,19 @@
-"""Findings about the training step around the layers: its order, its optimizers and its schedules."""
+"""Findings about the training step around the layers: its order, its casts and its schedules."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from parity.calls import Call, CallTable
 from parity.causes import CAUSES
 from parity.diagnosis.layers import setting_finding
 from parity.evidence import Evidence
 from parity.finding import Finding
-from parity.settings import OPTIMIZERS, SCHEDULERS, Difference, differences
+from parity.settings import SAME_RATE, SCHEDULERS, differences
 
-__all__ = ["frozen_findings", "optimizer_findings", "order_findings", "schedule_findings"]
-
-_SAME_RATE = 1e-6
-_CLIPS = {"clip_norm": "ClipGradByGlobalNorm", "clip_value": "ClipGradByValue"}
+__all__ = ["cast_findings", "order_findings", "schedule_findings"]
 
 
 def _events(table: CallTable) -> list[Call]:
@@ -109,121 +105,38 @@ def _sequence(calls: list[Call]) -> str:
     return ", ".join(map(_say, calls))
 
 
-def optimizer_findings(evidence: Evidence) -> Iterator[Finding]:
-    """Optimizers that are set to something else, or own other parameters."""
-    ours, theirs = evidence.reference.get("optimizers", {}), evidence.port.get("optimizers", {})
-    for name in (name for name in ours if name in theirs):
-        where = f"optimizers.{name}"
-        settings = (
-            _with_clipping(evidence, where, ours[name], 0),
-            _with_clipping(evidence, where, theirs[name], 1),
-        )
-        found = differences(OPTIMIZERS, evidence.frameworks, *settings)
-        kinds = [each for each in found if each.cause == "optimizer_type"]
-        line = _line_of_step(evidence, where)
-        for difference in kinds or found:
-            yield setting_finding(where, "optimizer", difference, line, kind=theirs[name]["class"])
-        yield from _owned(evidence, where, ours[name]["parameters"], theirs[name]["parameters"], line)
-        said = {difference.cause for difference in found}
-        yield from _own_settings(evidence, ours[name], theirs[name], said)
+def cast_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Automatic casts to fewer bits that one side makes and the other does not.
 
-
-def _with_clipping(
-    evidence: Evidence, where: str, settings: Mapping[str, Any], side: int
-) -> Mapping[str, Any]:
-    """Add the clipping that a step does by hand, which no optimizer knows of."""
-    if "clip" in settings:
-        return settings
-    for iteration in evidence.iterations.values():
-        clip = None
-        for call in (iteration.reference, iteration.port)[side].events:
-            if call.operation in _CLIPS:
-                limit = call.settings["limit"]
-                bounds = [limit, -limit] if call.operation == "clip_value" else [limit]
-                clip = [_CLIPS[call.operation], *bounds]
-            elif call.operation == "step" and call.where == where and clip is not None:
-                return {**settings, "clip": clip}
-    return settings
-
-
-def _line_of_step(evidence: Evidence, where: str) -> str:
-    for iteration in evidence.iterations.values():
-        for call in iteration.port.events:
-            if call.operation == "step" and call.where == where:
-                return call.line
-    return ""
-
-
-def _own_settings(
-    evidence: Evidence, ours: Mapping[str, Any], theirs: Mapping[str, Any], said: set[str]
-) -> Iterator[Finding]:
-    """Parameters with a rate or decay of their own, where the optimizers' are equal."""
-    settings = [dict(zip(side["parameters"], side["settings"], strict=True)) for side in (ours, theirs)]
-    for network, alignment in evidence.alignments.items():
-        for match in alignment.matches.values():
-            expected = settings[0].get(f"{network}.{match.owners[0]}")
-            actual = settings[1].get(f"{network}.{match.owners[1]}")
-            if match.buffer or expected is None or actual is None:
-                continue
-            for cause in (cause for cause in expected if cause not in said):
-                if abs(expected[cause] - actual[cause]) > _SAME_RATE * abs(expected[cause]):
-                    difference = Difference(cause, expected[cause], actual[cause], cause)
-                    where = f"{network}.{match.owners[0]}"
-                    line = evidence.line_of_layer(where.rpartition(".")[0])
-                    yield setting_finding(where, "optimizer", difference, line)
-
-
-def _trained(evidence: Evidence, names: list[str], side: int) -> set[str]:
-    """Return an optimizer's parameters by the reference's names, BatchNorm's statistics left out."""
-    found = set()
-    for network, alignment in evidence.alignments.items():
-        for match in alignment.matches.values():
-            if not match.buffer and f"{network}.{match.owners[side]}" in names:
-                found.add(f"{network}.{match.reference}")
-    return found
-
-
-def _owned(
-    evidence: Evidence, where: str, ours: list[str], theirs: list[str], line: str
-) -> Iterator[Finding]:
-    reference, port = _trained(evidence, ours, 0), _trained(evidence, theirs, 1)
-    for names, verb, change in (
-        (sorted(reference - port), "lacks", "give it"),
-        (sorted(port - reference), "also has", "do not give it"),
-    ):
-        if names:
-            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            yield Finding(
-                "defect",
-                "optimizer",
-                where,
-                "optimizer_parameters",
-                f"the port's {where} {verb} {shown}",
-                "both sides' lists of parameters show it",
-                f"{change} {shown}",
-                line,
-            )
-
-
-def frozen_findings(evidence: Evidence) -> Iterator[Finding]:
-    """Parameters that the reference trains and the port does not."""
-    for network, alignment in evidence.alignments.items():
+    Where both make them, only that is said: float64 is not cast, in neither framework, and Paddle casts
+    nothing on a CPU (paddle/amp/auto_cast.py, ``amp_guard``).
+    """
+    for _, iteration in sorted(evidence.iterations.items()):
         ours, theirs = (
-            set(side["networks"][network].get("frozen", ())) for side in (evidence.reference, evidence.port)
+            [call for call in table.events if call.operation == "autocast" and call.settings["dtype"]]
+            for table in (iteration.reference, iteration.port)
         )
-        for match in alignment.matches.values():
-            if match.owners[1] in theirs and match.owners[0] not in ours and not match.buffer:
-                where = f"{network}.{match.owners[0]}"
-                yield Finding(
-                    "defect",
-                    "gradients",
-                    where,
-                    "frozen",
-                    f"{where} is not trained in the port",
-                    "its stop_gradient is True in the port, and the reference takes its gradient",
-                    CAUSES["frozen"].change,
-                    evidence.line_of_layer(where.rpartition(".")[0]),
-                )
+        casts = [sorted({call.settings["dtype"] for call in calls}) for calls in (ours, theirs)]
+        if not any(casts):
+            continue
+        shown = [", ".join(cast) or "nothing" for cast in casts]
+        if casts[0] == casts[1]:
+            says = f"both sides cast to {shown[0]} under autocast"
+            proof = "autocast leaves float64 alone, and Paddle's leaves a CPU's tensors alone"
+            change = "the verdict is on the loop without its casts; compare float32 runs on the device in use"
+            yield Finding("framework", "configuration", "step/autocast", "autocast", says, proof, change)
+            return
+        yield Finding(
+            "defect",
+            "configuration",
+            "step/autocast",
+            "autocast",
+            f"under autocast the reference casts to {shown[0]}, the port to {shown[1]}",
+            "both sides' records of the step show it",
+            f"cast to {shown[0]} where the reference does",
+            theirs[0].line if theirs else "",
+        )
+        return
 
 
 def schedule_findings(evidence: Evidence) -> Iterator[Finding]:
@@ -252,8 +165,8 @@ def schedule_findings(evidence: Evidence) -> Iterator[Finding]:
             reference, port = rates[0][where], rates[1][where]
             name = where.partition(".")[2]
             began = [side["optimizers"][name]["lr"] for side in (evidence.reference, evidence.port)]
-            equal_before = abs(began[0] - began[1]) <= _SAME_RATE * abs(began[0])
-            if equal_before and abs(reference - port) > _SAME_RATE * abs(reference):
+            equal_before = abs(began[0] - began[1]) <= SAME_RATE * abs(began[0])
+            if equal_before and abs(reference - port) > SAME_RATE * abs(reference):
                 yield Finding(
                     "defect",
                     "schedule",

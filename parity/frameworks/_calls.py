@@ -102,6 +102,8 @@ class CallLog:
     replayable: dict[int, Replayable] = field(default_factory=dict)
     gradients: list[list[Any]] = field(default_factory=list)
     """Of the outputs: call, position, which backward pass, and where the tensor is."""
+    spacing: float = 0.0
+    """Of the outputs with a gradient, the coarsest: how far apart numbers at 1 lie."""
     heads: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of networks that were called for the first time: their mode, and where inputs and outputs are."""
 
@@ -166,6 +168,15 @@ class CallLog:
         described = {"kind": "function", "name": name, "path": self._parent(), "registered": False}
         described["settings"] = settings_of(self.hooks, name, original, args, kwargs)
         return self._run(described, original, args, kwargs)
+
+    def own_function(self, kind: type, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Run a function with a backward of its own, which is a call by the name of its class.
+
+        The framework's own kinds (checkpoints, which run whole layers) are none.
+        """
+        if kind.__module__.partition(".")[0] in ("torch", "paddle"):
+            return original(*args, **kwargs)
+        return self.function(kind.__name__, original, args, kwargs)
 
     def event(self, name: str, path: str, settings: Mapping[str, Any] | None = None) -> None:
         """Record that something happened that gives no tensor: a backward pass, an optimizer's step."""
@@ -284,6 +295,7 @@ class CallLog:
         self._known[id(tensor)] = _Known(tensor, self.hooks.version(tensor), number, position)
         if self.hooks.wants_gradient(tensor):
             self.hooks.watch(tensor, functools.partial(self._gradient, number, position))
+            self.spacing = max(self.spacing, self.hooks.spacing(tensor))
         return self._file.add(self._shared(self.calls[number]["name"], 0, self.hooks.array(tensor)))
 
     def _gradient(self, number: int, position: int, gradient: Any) -> None:

@@ -39,6 +39,7 @@ def describe(
             "buffers": buffers,
             "settings": settings,
             "frozen": frozen,
+            "tied": framework.tied(network),
         }
     optimizers = {
         name: {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 __all__ = ["Undo", "create_graph", "note", "note_clipping", "patch", "patch_functions"]
@@ -91,22 +92,32 @@ def note_clipping(log: Any, utilities: Any) -> Undo:
     undo: Undo = []
     for name, event in (("clip_grad_norm_", "clip_norm"), ("clip_grad_value_", "clip_value")):
         function = getattr(utilities, name)
+        clip = _clipping(log, event, function)
         for module in list(sys.modules.values()):
             if getattr(module, "__dict__", {}).get(name) is function:
-                undo += note(log, module, name, event, "step", _limit)
+                undo += patch(module, name, clip)
     return undo
 
 
-def _limit(
-    parameters: Any,
-    limit: float | None = None,
-    *_: Any,
-    max_norm: float = 0.0,
-    clip_value: float = 0.0,
-    **__: Any,
-) -> dict[str, Any]:
-    """Return what is clipped to, under whichever name it is given."""
-    return {"limit": float(limit if limit is not None else max_norm or clip_value)}
+def _clipping(log: Any, event: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def run(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+        seen: Iterable[Any] = [parameters] if log.hooks.is_tensor(parameters) else parameters
+        if isinstance(parameters, Iterator):  # which is read once, here or there
+            parameters, seen = itertools.tee(parameters)
+        tensors = {id(each) for each in seen}
+        owners = [
+            name
+            for name, optimizer in log.side.optimizers.items()
+            if tensors & set(map(id, log.hooks.optimizer_parameters(optimizer)))
+        ]
+        limit = float(args[0] if args else kwargs.get("max_norm", kwargs.get("clip_value", 0.0)))
+        settings = {"limit": limit, "optimizers": owners, "tensors": len(tensors)}
+        log.event(event, "step", settings)
+        with log.inside():
+            return function(parameters, *args, **kwargs)
+
+    return run
 
 
 def note(

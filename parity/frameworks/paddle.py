@@ -14,6 +14,8 @@ import paddle
 from paddle import nn
 
 from parity.errors import CouldNotRunError
+from parity.frameworks import paddle_float64
+from parity.frameworks._patch import Undo
 from parity.pair import Array
 from parity.recorder import disturbed
 
@@ -34,6 +36,7 @@ __all__ = [
     "share_hyperparameters",
     "state",
     "tensor",
+    "tied",
     "use",
     "values",
     "watch_batch_norm",
@@ -41,17 +44,26 @@ __all__ = [
 ]
 
 _BATCH_SEED = 12345
-_SLOTS = {
-    "moment1": "exp_avg",
-    "moment2": "exp_avg_sq",
-    "velocity": "momentum_buffer",
-    "mean_square": "square_avg",
-    "mean_grad": "grad_avg",
-}
+_MOMENTS = {"moment1": "exp_avg", "moment2": "exp_avg_sq"}
+_SLOTS = {**_MOMENTS, "velocity": "momentum_buffer"}
 """Torch's names for what Paddle's optimizers keep beside a parameter."""
+_OWN_SLOTS: dict[str, dict[str, str]] = {
+    # RMSProp always has two that it may not use, and one with the rate in it
+    "RMSProp": {"mean_square": "square_avg", "mean_grad": "grad_avg"},
+    "Adagrad": {"moment": "sum"},
+    "Adadelta": {"_avg_squared_grad": "square_avg", "_avg_squared_update": "acc_delta"},
+    "Adamax": {"moment": "exp_avg", "inf_norm": "exp_inf", "beta1_pow_acc": "step"},
+    "NAdam": {**_MOMENTS, "beta2_pow": "step"},
+    "RAdam": {**_MOMENTS, "beta2_pow": "step"},
+    "Rprop": {"prevs": "prev", "learning_rates": "step_size"},
+}
+"""The same of optimizers of which Torch's keep not all."""
 _SMALLEST_POWER = 1e-30  # below, float32 loses digits, and then everything
 _FLAGS = (("deterministic", "FLAGS_cudnn_deterministic"), ("onednn", "FLAGS_use_mkldnn"))
-_POWERS = {"beta1_pow_acc": "_beta1", "beta2_pow_acc": "_beta2"}
+_POWERS = {"beta1_pow_acc": ("_beta1", 1), "beta2_pow_acc": ("_beta2", 1), "beta2_pow": ("_beta2", 0)}
+"""What counts steps: a power of which setting, and its exponent before the first step."""
+_installed: Undo = []
+"""What takes float64's clipping out of Paddle's functions again."""
 
 
 def use(device: str) -> None:
@@ -62,6 +74,10 @@ def use(device: str) -> None:
 def prepare(dtype: str, threads: int) -> None:
     """Make ``dtype`` the default of every layer and tensor built from here on."""
     paddle.set_default_dtype(dtype)
+    while _installed:
+        _installed.pop()()
+    if dtype == "float64":
+        _installed.extend(paddle_float64.install())
 
 
 def seed(number: int) -> None:
@@ -167,6 +183,14 @@ def state(network: nn.Layer) -> tuple[dict[str, Array], list[str]]:
     return arrays, [name for name, value in entries.items() if value.stop_gradient]
 
 
+def tied(network: nn.Layer) -> list[list[str]]:
+    """Return the names of each tensor of the state dict that has several."""
+    names: dict[int, list[str]] = {}
+    for name, entry in network.state_dict().items():
+        names.setdefault(id(entry), []).append(name)
+    return [found for found in names.values() if len(found) > 1]
+
+
 def gradients(network: nn.Layer) -> dict[str, Array | None]:
     """Return every parameter's gradient (a view) by each of its names, None where there is none."""
     parameters = {id(parameter) for parameter in network.parameters()}
@@ -185,11 +209,14 @@ def parameters_of(optimizer: Any) -> list[Any]:
     return list(optimizer._parameter_list)
 
 
-def _kept(optimizer: Any, slot: str) -> bool:
-    """Whether a slot is compared: RMSProp always has two that it may not use, and one with the rate in it."""
-    if type(optimizer).__name__ != "RMSProp":
-        return True
-    return slot == "mean_square" or (slot == "mean_grad" and bool(optimizer._centered))
+def _slot(optimizer: Any, slot: str) -> str | None:
+    """Return Torch's name of a slot, or Paddle's where Torch has none; None for one that is not compared."""
+    if slot == "mean_grad" and not optimizer._centered:
+        return None
+    for kind in type(optimizer).__mro__:
+        if kind.__name__ in _OWN_SLOTS:
+            return _OWN_SLOTS[kind.__name__].get(slot)
+    return "step" if slot in _POWERS else _SLOTS.get(slot, slot)
 
 
 def optimizer_state(optimizers: Mapping[str, Any], network: nn.Layer) -> dict[str, Array]:
@@ -206,12 +233,12 @@ def optimizer_state(optimizers: Mapping[str, Any], network: nn.Layer) -> dict[st
             prefix = f"{parameter.name}_"
             for key in [key for key in entries if owners.get(key) == parameter.name]:
                 slot = key.removeprefix(prefix).removesuffix("_0")
-                value = values(entries[key])
-                if not _kept(optimizer, slot):
+                value, kept = values(entries[key]), _slot(optimizer, slot)
+                if kept is None:
                     continue
-                if slot not in _POWERS:
-                    arrays[f"{name}/{_SLOTS.get(slot, slot)}"] = value
-                elif (steps := _steps(value.item(), float(getattr(optimizer, _POWERS[slot])))) is not None:
+                if kept != "step":
+                    arrays[f"{name}/{kept}"] = value
+                elif (steps := _steps(optimizer, slot, float(value.flat[0]))) is not None:
                     arrays[f"{name}/step"] = np.asarray(steps)
     return arrays
 
@@ -232,10 +259,11 @@ def set_state(
             for name, parameter in layer.named_parameters():
                 for key in [key for key in entries if owners.get(key) == parameter.name]:
                     slot = key.removeprefix(f"{parameter.name}_").removesuffix("_0")
-                    value = given.get(f"{name}/{_SLOTS.get(slot, slot)}")
+                    value = given.get(f"{name}/{_slot(optimizer, slot)}")
                     if slot in _POWERS and f"{name}/step" in given:
-                        beta = float(getattr(optimizer, _POWERS[slot]))
-                        value = np.full(entries[key].shape, beta ** (float(given[f"{name}/step"]) + 1.0))
+                        setting, began = _POWERS[slot]
+                        power = float(getattr(optimizer, setting)) ** (float(given[f"{name}/step"]) + began)
+                        value = np.full(entries[key].shape, power)
                     if value is not None:
                         dtype = str(entries[key].dtype).removeprefix("paddle.")
                         entries[key].set_value(np.asarray(value, dtype).reshape(entries[key].shape))
@@ -249,14 +277,16 @@ def _owners(keys: Iterable[str], parameters: Iterable[str]) -> dict[str, str]:
     return owners
 
 
-def _steps(power: float, beta: float) -> float | None:
-    """Return the number of steps taken: the accumulator starts at beta and gains a factor a step.
+def _steps(optimizer: Any, slot: str, power: float) -> float | None:
+    """Return the number of steps taken: an accumulator gains a factor of beta a step.
 
     None where it does not tell: for a beta of 0 or 1, and once it has underflowed.
     """
+    setting, began = _POWERS[slot]
+    beta = float(getattr(optimizer, setting))
     if not 0.0 < beta < 1.0 or power < _SMALLEST_POWER:
         return None
-    return float(round(math.log(power) / math.log(beta)) - 1)
+    return float(round(math.log(power) / math.log(beta)) - began)
 
 
 def widen(network: nn.Layer) -> None:

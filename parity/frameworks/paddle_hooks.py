@@ -36,6 +36,7 @@ __all__ = [
     "optimizer_settings",
     "parameter_settings",
     "scheduler_settings",
+    "spacing",
     "version",
     "walk",
     "wants_gradient",
@@ -57,8 +58,13 @@ def is_tensor(value: Any) -> bool:
 
 
 def array(tensor: paddle.Tensor) -> Array:
-    """Return a tensor's values, a view where it can be."""
-    return values(tensor)
+    """Return a tensor's values, a view where it can be; numpy has no bfloat16, and float32 holds them all."""
+    return values(tensor.astype("float32") if tensor.dtype == paddle.bfloat16 else tensor)
+
+
+def spacing(tensor: paddle.Tensor) -> float:
+    """Return the distance from 1 to the next larger number of a tensor's kind; 0 if it holds none such."""
+    return float(paddle.finfo(tensor.dtype).eps) if tensor.is_floating_point() else 0.0
 
 
 def version(tensor: paddle.Tensor) -> int:
@@ -165,6 +171,10 @@ def optimizer_settings(optimizer: Any) -> dict[str, Any]:
             "_use_nesterov",
             "_rho",
             "_centered",
+            "_momentum_decay",
+            "initial_accumulator_value",
+            "_etas",
+            "_learning_rate_range",
         )
         if (value := plain(getattr(optimizer, name, ...))) is not ...
     }
@@ -223,6 +233,12 @@ def install(log: CallLog) -> Undo:
     undo += note(log, paddle.autograd, "backward", "backward", "step")
     undo += note(log, paddle, "grad", "grad", "step/grad", create_graph)
     undo += note_clipping(log, nn.utils)
+    undo += patch_functions({paddle.amp: _CASTS}, functools.partial(_cast, log), "paddle")
+
+    def apply(kind: Any, *args: Any, **kwargs: Any) -> Any:
+        return log.own_function(kind, _apply_of(kind), args, kwargs)
+
+    undo += patch(paddle.autograd.PyLayer, "apply", classmethod(apply))
     for name, optimizer in log.side.optimizers.items():
         path, settings = f"optimizers.{name}", functools.partial(_settings_of, optimizer)
         undo += note(log, optimizer, "step", "step", path, settings)
@@ -236,6 +252,26 @@ def install(log: CallLog) -> Undo:
 def _start(tensor: paddle.Tensor, *_: Any, **__: Any) -> dict[str, Any]:
     """Return the value that a backward pass starts at."""
     return {"value": float(tensor.numpy().item())} if tensor.size == 1 else {}
+
+
+_CASTS = {
+    "auto_cast": ("enable", "custom_white_list", "custom_black_list", "level", "dtype"),
+    "autocast": ("device_type", "dtype", "enabled"),
+}
+"""What begins a block of automatic casts, and the names of its arguments."""
+
+
+def _cast(log: CallLog, name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    given = {**dict(zip(_CASTS[name], args, strict=False)), **kwargs}
+    wanted = given.get("enable", given.get("enabled", True))
+    log.event("autocast", "step", {"dtype": given.get("dtype", "float16") if wanted else ""})
+    return function(*args, **kwargs)
+
+
+@functools.cache
+def _apply_of(kind: Any) -> Callable[..., Any]:
+    found: Callable[..., Any] = super(paddle.autograd.PyLayer, kind).apply
+    return found
 
 
 def _settings_of(optimizer: Any, *_: Any, **__: Any) -> dict[str, Any]:

@@ -33,14 +33,33 @@ __all__ = [
     "share_hyperparameters",
     "state",
     "tensor",
+    "tied",
     "use",
     "watch_batch_norm",
     "widen",
 ]
 
 _BATCH_SEED = 12345
-_RMSPROP_SLOTS = ("square_avg", "grad_avg")
-"""What Paddle's RMSProp keeps as well. Its momentum carries the rate, and it counts no steps."""
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_SLOTS = {
+    torch.optim.RMSprop: ("square_avg", "grad_avg"),  # Paddle's momentum carries the rate
+    torch.optim.Adagrad: ("sum",),
+    torch.optim.Adadelta: ("square_avg", "acc_delta"),
+    torch.optim.NAdam: _MOMENTS,
+    torch.optim.RAdam: _MOMENTS,
+    torch.optim.Rprop: ("prev", "step_size"),
+}
+"""The state of optimizers of which Paddle's keep not all: most count no steps."""
+_ROUNDED: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
+    torch.optim.AdamW: ("weight_decay",),
+    torch.optim.RMSprop: ("alpha", "eps", "momentum"),
+    torch.optim.Adagrad: ("eps",),
+    torch.optim.Adadelta: ("rho", "eps"),
+    torch.optim.Adamax: ("betas", "eps"),
+    torch.optim.NAdam: ("betas", "eps", "momentum_decay"),
+    torch.optim.RAdam: ("betas", "eps"),
+}
+"""What Paddle's optimizers keep as float32 (paddle/phi/ops/yaml/ops.yaml, ``float rho`` and its like)."""
 _installed: Undo = []
 """What takes Paddle's numbers out of Torch's functions again."""
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -139,6 +158,14 @@ def state(network: nn.Module) -> tuple[dict[str, Array], list[str]]:
     return arrays, [name for name in entries if name not in parameters]
 
 
+def tied(network: nn.Module) -> list[list[str]]:
+    """Return the names of each parameter that has several."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [found for found in names.values() if len(found) > 1]
+
+
 def gradients(network: nn.Module) -> dict[str, Array | None]:
     """Return every parameter's gradient (a view) by each of its names, None where there is none."""
     return {
@@ -159,8 +186,12 @@ def optimizer_state(optimizers: Mapping[str, torch.optim.Optimizer], network: nn
         for name, parameter in network.named_parameters()
         for optimizer in optimizers.values()
         for slot, value in optimizer.state.get(parameter, {}).items()
-        if not isinstance(optimizer, torch.optim.RMSprop) or slot in _RMSPROP_SLOTS
+        if slot in _slots(optimizer, slot)
     }
+
+
+def _slots(optimizer: torch.optim.Optimizer, slot: str) -> tuple[str, ...]:
+    return next((slots for kind, slots in _SLOTS.items() if isinstance(optimizer, kind)), (slot,))
 
 
 def set_state(
@@ -200,8 +231,8 @@ def share_hyperparameters(
     """Give layers and optimizers the numbers that Paddle, which keeps these in float32, really uses.
 
     Paddle passes the epsilon of BatchNorm and LayerNorm, BatchNorm's momentum, its Momentum optimizer's mu
-    and AdamW's decay to its kernels as float32 (paddle/phi/ops/yaml/ops.yaml, ``batch_norm``,
-    ``layer_norm``, ``momentum_`` and ``adamw_``), so in float64 the two frameworks compute with different
+    and what `_ROUNDED` lists to its kernels as float32 (paddle/phi/ops/yaml/ops.yaml, ``batch_norm``,
+    ``layer_norm``, ``momentum_``, ``adamw_``, ...), so in float64 the two frameworks compute with different
     real numbers unless the Torch side takes Paddle's. (`torch_float32` does so for functions.) Returns the
     names of what was changed.
     """
@@ -232,10 +263,11 @@ def share_hyperparameters(
                 if group["momentum"]:  # Paddle's Momentum takes its decay along, in float32 too
                     group["weight_decay"] = _float32(group["weight_decay"])
             changed.append(name)
-        elif isinstance(optimizer, torch.optim.AdamW):
-            for group in optimizer.param_groups:
-                group["weight_decay"] = _float32(group["weight_decay"])
-            changed.append(name)
+        for kind, settings in _ROUNDED.items():
+            if isinstance(optimizer, kind):
+                for group in optimizer.param_groups:
+                    group |= {setting: _rounded(group[setting]) for setting in settings}
+                changed.append(name)
     return changed
 
 
@@ -276,11 +308,15 @@ def _float32(value: float) -> float:
     return float(np.float32(value))
 
 
+def _rounded(value: Any) -> Any:
+    return tuple(map(_float32, value)) if isinstance(value, tuple) else _float32(value)
+
+
 def watch_batch_norm(network: nn.Module) -> Callable[[], dict[str, dict[str, Any]]]:
     """Count how many values enter each statistic of each BatchNorm in training mode.
 
     Returns a function that gives, by layer path, the momentum and the count of every call since it
-    was last asked.
+    was last asked, and whether the running variance is Paddle's, ``biased`` (see `torch_float32`).
     """
     counts: dict[str, list[int]] = {}
     watched = {path: module for path, module in network.named_modules() if isinstance(module, _BATCH_NORMS)}
@@ -297,7 +333,10 @@ def watch_batch_norm(network: nn.Module) -> Callable[[], dict[str, dict[str, Any
 
     def collect() -> Iterator[tuple[str, dict[str, Any]]]:
         for path, calls in counts.items():
-            yield path, {"momentum": watched[path].momentum, "counts": calls}
+            yield (
+                path,
+                {"momentum": watched[path].momentum, "counts": calls, "biased": bool(_installed)},
+            )
 
     def since_last() -> dict[str, dict[str, Any]]:
         collected = dict(collect())

@@ -35,6 +35,7 @@ __all__ = [
     "optimizer_settings",
     "parameter_settings",
     "scheduler_settings",
+    "spacing",
     "version",
     "walk",
     "wants_gradient",
@@ -65,9 +66,15 @@ def is_tensor(value: Any) -> bool:
 
 
 def array(tensor: torch.Tensor) -> Array:
-    """Return a tensor's values."""
-    found: Array = tensor.detach().cpu().numpy()
+    """Return a tensor's values; numpy has no bfloat16, and float32 holds them all."""
+    given = tensor.detach().cpu()
+    found: Array = (given.float() if given.dtype == torch.bfloat16 else given).numpy()
     return found
+
+
+def spacing(tensor: torch.Tensor) -> float:
+    """Return the distance from 1 to the next larger number of a tensor's kind; 0 if it holds none such."""
+    return float(torch.finfo(tensor.dtype).eps) if tensor.is_floating_point() else 0.0
 
 
 def version(tensor: torch.Tensor) -> int:
@@ -182,6 +189,12 @@ def install(log: CallLog) -> Undo:
     undo += note(log, torch.autograd, "backward", "backward", "step")
     undo += note(log, torch.autograd, "grad", "grad", "step/grad", create_graph)
     undo += note_clipping(log, nn.utils)
+
+    def apply(kind: Any, *args: Any, **kwargs: Any) -> Any:
+        return log.own_function(kind, _apply_of(kind), args, kwargs)
+
+    undo += patch(torch.autograd.Function, "apply", classmethod(apply))
+    undo += note(log, torch.autocast, "__enter__", "autocast", "step", _cast)
     for name, optimizer in log.side.optimizers.items():
         path, settings = f"optimizers.{name}", functools.partial(_settings_of, optimizer)
         undo += note(log, optimizer, "step", "step", path, settings)
@@ -194,6 +207,19 @@ def install(log: CallLog) -> Undo:
 def _start(tensor: torch.Tensor, *_: Any, **__: Any) -> dict[str, Any]:
     """Return the value that a backward pass starts at."""
     return {"value": tensor.item()} if tensor.numel() == 1 else {}
+
+
+_APPLY = vars(torch.autograd.Function)["apply"].__func__
+
+
+@functools.cache
+def _apply_of(kind: Any) -> Callable[..., Any]:
+    return functools.partial(_APPLY, kind)
+
+
+def _cast(context: torch.autocast) -> dict[str, Any]:
+    """Return what a block of automatic casts casts to."""
+    return {"dtype": str(context.fast_dtype).removeprefix("torch.") if context._enabled else ""}
 
 
 def _settings_of(optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> dict[str, Any]:
