@@ -79,6 +79,8 @@ class Place:
     """Environment variables, beside those of this process."""
     threads: int = 0
     """Other than the run's, if not 0."""
+    processes: int = 0
+    """How many train together, each on its part of the batch; one, if 0."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from parity.diagnosis.loop import (
     order_findings,
     schedule_findings,
 )
+from parity.diagnosis.processes import process_findings
 from parity.diagnosis.terms import term_findings
 from parity.diagnosis.values import input_findings, load_findings, value_findings
 from parity.evidence import Evidence
@@ -33,6 +34,7 @@ _SOURCES = (
     term_findings,
     backward_findings,
     frozen_findings,
+    process_findings,
     order_findings,
     optimizer_findings,
     schedule_findings,

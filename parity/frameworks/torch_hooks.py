@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 LIBRARY = (os.path.dirname(torch.__file__),)  # noqa: PTH120  # compared with code objects' plain strings
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.parallel.DistributedDataParallel)
 
 SIGNATURES: dict[str, tuple[tuple[str, Any], ...]] = {
     "avg_pool2d": (
