@@ -91,7 +91,7 @@ CAUSES: dict[str, Cause] = {
     "scaled_gradient": Cause("all gradients scaled by a factor", "leave the factor out"),
     "missing_all_reduce": Cause(
         "gradients that are not averaged over the processes",
-        "call the network through paddle.DataParallel, and leave no_sync before the last backward",
+        "call the network through {name}, and run the last backward outside of no_sync",
     ),
     "processes_apart": Cause(
         "parameters that are not the same in all processes", "let every process start and step alike"

@@ -46,6 +46,8 @@ class Apart:
     quantity: str
     """``gradient``, after backward, or ``state``, after the step: parameters."""
     iteration: int
+    call: int
+    """After which backward pass of the iteration it was."""
     names: tuple[str, ...]
     """By the reference's names, the network's first."""
 

@@ -70,8 +70,8 @@ class Investigation:
             if found := message.get("apart"):
                 known = names if role == "port" else {}
                 labels = tuple(f"{network}.{known.get(name, name)}" for name in found)
-                quantity, iteration = message["quantity"], message["iteration"]
-                self.evidence.apart.append(Apart(role, quantity, iteration, labels))
+                when = message["iteration"], message.get("call", 0)
+                self.evidence.apart.append(Apart(role, message["quantity"], *when, labels))
 
     def initial_state(self, event: Event, rows: Sequence[Row]) -> None:
         """Look into the initial values that differ, while their arrays are there."""

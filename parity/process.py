@@ -203,7 +203,7 @@ class WorkerProcess:
                 self.process.wait(_GRACE_SECONDS)
             code = self.process.returncode
             message = f"was killed by signal {-code}" if code and code < 0 else f"ended with exit code {code}"
-        elif beside is not None:
+        elif beside is not None and message.removeprefix("failed: ") not in beside[1]:
             message = f"{message}; {beside[0]}"
             lines += [f"{beside[0]}:", *beside[1].splitlines()]
         tail = "".join(f"\n    {line}" for line in lines)

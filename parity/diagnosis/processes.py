@@ -22,8 +22,8 @@ def process_findings(evidence: Evidence) -> Iterator[Finding]:
             "gradients",
             gradients.names[0],
             cause,
-            f"{_count(gradients, 'gradient')} not the same in all {evidence.processes[1]} processes of the "
-            f"port: {CAUSES[cause].says}",
+            f"{_count(gradients, 'gradient')} not the same in the port's {evidence.processes[1]} "
+            f"processes: {CAUSES[cause].says}",
             f"the processes' own records after backward in iteration {gradients.iteration} show it{later}; "
             + _of_reference(evidence),
             CAUSES[cause].change,
@@ -37,7 +37,7 @@ def process_findings(evidence: Evidence) -> Iterator[Finding]:
             "parameters",
             state.names[0],
             cause,
-            f"{_count(state, 'parameter')} not the same in all {evidence.processes[1]} processes of the port",
+            f"{_count(state, 'parameter')} not the same in the port's {evidence.processes[1]} processes",
             f"the processes' own records {when} show it, and their gradients are equal; "
             + _of_reference(evidence),
             CAUSES[cause].change,
@@ -48,12 +48,13 @@ def process_findings(evidence: Evidence) -> Iterator[Finding]:
 def _apart(evidence: Evidence, quantity: str) -> Apart | None:
     """Return what the port's processes have otherwise first, unless the reference's have it so as well."""
     found = [each for each in evidence.apart if each.quantity == quantity]
-    theirs = {(each.iteration, name) for each in found if each.role == "reference" for name in each.names}
-    for each in (each for each in found if each.role == "port"):
-        same_time = [other for other in found if (other.role, other.iteration) == ("port", each.iteration)]
-        names = [name for other in same_time for name in other.names if (each.iteration, name) not in theirs]
-        if names:
-            return Apart("port", quantity, each.iteration, tuple(dict.fromkeys(names)))
+    times: dict[tuple[int, int], dict[str, list[str]]] = {}
+    for each in found:
+        sides = times.setdefault((each.iteration, each.call), {"reference": [], "port": []})
+        sides[each.role] += each.names
+    for (iteration, call), sides in times.items():
+        if names := tuple(name for name in sides["port"] if name not in sides["reference"]):
+            return Apart("port", quantity, iteration, call, names)
     return None
 
 
@@ -63,4 +64,4 @@ def _count(found: Apart, kind: str) -> str:
 
 def _of_reference(evidence: Evidence) -> str:
     count = evidence.processes[0]
-    return f"the reference's are equal in all {count}" if count > 1 else "the reference is one process"
+    return f"the reference's are equal in its {count}" if count > 1 else "the reference is one process"
