@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import select
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,7 +22,24 @@ import numpy as np
 from parity.errors import CouldNotRunError
 from parity.pair import Array
 
-__all__ = ["Ranks", "RunsOnly", "digests"]
+__all__ = ["Ranks", "RunsOnly", "digests", "when_parent_ends"]
+
+
+def when_parent_ends(action: Callable[[], None]) -> threading.Thread:
+    """Act, in a thread of its own, once the other end of standard input is closed: nothing is read from it.
+
+    A process that waits for others of its side would not notice by itself.
+    """
+    poll = select.poll()
+    poll.register(sys.stdin.fileno(), 0)  # for no event: a closed pipe is told of in any case
+
+    def wait() -> None:
+        poll.poll()
+        action()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
 
 
 def digests(arrays: Mapping[str, Array | None]) -> dict[str, str]:
@@ -123,11 +141,9 @@ class RunsOnly:
 
     def __init__(self) -> None:
         self._done = threading.Event()
-        self._watch = threading.Thread(target=self._end_with_parent, daemon=True)
-        self._watch.start()
+        self._watch = when_parent_ends(self._end)
 
-    def _end_with_parent(self) -> None:
-        sys.stdin.read()
+    def _end(self) -> None:
         sys.stderr.flush()
         os._exit(0 if self._done.is_set() else 1)
 

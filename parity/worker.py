@@ -9,6 +9,7 @@ recorded never piles up. Needs numpy and its framework only.
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import importlib
 import importlib.util
@@ -17,6 +18,7 @@ import os
 import platform
 import shutil
 import sys
+import time
 import traceback
 import zlib
 from collections.abc import Iterator, Mapping
@@ -36,12 +38,14 @@ from parity.frameworks._random import EVALUATION, STREAM
 from parity.frameworks._replay import read_place, replay
 from parity.functions import side_factory
 from parity.pair import Array, Side
-from parity.ranks import Ranks, RunsOnly
+from parity.ranks import Ranks, RunsOnly, when_parent_ends
 from parity.recorder import Recorder, Replica, call_floors, disturbed, same_randomness
 
 __all__ = ["main", "run"]
 
 _ALIGNMENT = 64
+_GRACE_SECONDS = 2.0
+_JOIN_SECONDS = 120.0
 _TRACED = 2
 """In how many iterations the calls' tensors are recorded: two networks may take turns."""
 
@@ -163,8 +167,11 @@ class _Session:
         if self._job["device"] != "cpu":
             raise CouldNotRunError(f"several processes meet on the CPU only, not on {self._job['device']}")
         meeting = Path(self._job["spool"]) / "meeting"
-        self._framework.join(self._ranks.rank, self._ranks.processes, meeting)
         self._ranks.open()
+        # A framework that waits in vain may keep Python from running anything else meanwhile.
+        faulthandler.dump_traceback_later(_JOIN_SECONDS, exit=True)
+        self._framework.join(self._ranks.rank, self._ranks.processes, meeting)
+        faulthandler.cancel_dump_traceback_later()
 
     def _build(self, dtype: str, describing: bool = False) -> _Built:
         lines: dict[int, str] = {}
@@ -332,6 +339,13 @@ class _Session:
         return answer
 
 
+def _end_orphaned(scratch: str) -> None:
+    """End a process that may wait for another one for ever, if it does not end by itself."""
+    time.sleep(_GRACE_SECONDS)
+    shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(1)
+
+
 def main(job_path: str) -> int:
     """Run the job in ``job_path``; 0 if it ran to its end."""
     # The channel takes standard output over; whatever the framework prints goes to the log instead.
@@ -340,6 +354,8 @@ def main(job_path: str) -> int:
     job = json.loads(Path(job_path).read_text())
     spool, max_pending = Path(job["spool"]), job["max_pending"]
     channel = RunsOnly() if job["rank"] else _Channel(out, sys.stdin, spool, max_pending)
+    if job["processes"] > 1 and not job["rank"]:
+        when_parent_ends(lambda: _end_orphaned(job["scratch"]))
     try:
         session = _Session(job, channel)
         session.hello()
