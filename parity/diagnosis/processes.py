@@ -10,6 +10,8 @@ from parity.finding import Finding
 
 __all__ = ["process_findings"]
 
+_WRAPPERS = {"paddle": "paddle.DataParallel", "torch": "DistributedDataParallel"}
+
 
 def process_findings(evidence: Evidence) -> Iterator[Finding]:
     """Gradients that were not averaged, or parameters that part though the gradients were."""
@@ -26,7 +28,7 @@ def process_findings(evidence: Evidence) -> Iterator[Finding]:
             f"processes: {CAUSES[cause].says}",
             f"the processes' own records after backward in iteration {gradients.iteration} show it{later}; "
             + _of_reference(evidence),
-            CAUSES[cause].change,
+            CAUSES[cause].change.format(name=_WRAPPERS[evidence.frameworks[1]]),
             places=gradients.names,
         )
     elif state is not None:
