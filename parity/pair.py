@@ -59,7 +59,10 @@ class Side(Protocol):
     """One framework's half of a pair, living inside that framework's worker process."""
 
     networks: Mapping[str, Any]
-    """Torch modules or Paddle layers by name, not what wraps them for several processes. Both sides use the same names, in the same order."""
+    """Torch modules or Paddle layers by name, not what wraps them for several processes.
+
+    Both sides use the same names, in the same order.
+    """
     optimizers: Mapping[str, Any]
     """The framework's own optimizers by name, the same names on both sides."""
 

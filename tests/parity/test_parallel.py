@@ -3,6 +3,7 @@
 import os
 import subprocess
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,9 +22,22 @@ NO_WRAPPER = "def model(options):\n"
 UNWRAPPED = "def parallel(model, options):\n    return model\n\n\ndef model(options):\n"
 
 
-def compared(folder, out, reference, port, **given):
-    pair = placed(load_pair(str(folder)), place_of(processes=reference), place_of(processes=port))
-    return check(pair, pair.options(given), RUNS, out)
+@pytest.fixture(scope="module")
+def pair():
+    """The pair, whose weights are asked for once."""
+    return load_pair(str(FOLDER))
+
+
+def mistaken(pair, folder, right, wrong):
+    """The pair with a mistake in its port, and the same weights."""
+    return replace(
+        pair, port=replace(pair.port, factory=str(wrong_pair(folder, right, wrong) / "paddle_side.py"))
+    )
+
+
+def compared(pair, out, reference, port):
+    pair = placed(pair, place_of(processes=reference), place_of(processes=port))
+    return check(pair, pair.options({}), RUNS, out)
 
 
 def ended(process):
@@ -52,8 +66,8 @@ def started(monkeypatch):
 @pytest.mark.parametrize(
     ("reference", "port"), [(1, 2), (2, 1)], ids=["paddle.DataParallel", "DistributedDataParallel"]
 )
-def test_averaged_gradients_are_those_of_one_process(reference, port, started, tmp_path):
-    result = compared(FOLDER, tmp_path / "run", reference, port)
+def test_averaged_gradients_are_those_of_one_process(pair, reference, port, started, tmp_path):
+    result = compared(pair, tmp_path / "run", reference, port)
     assert result.verdict == "rounding"
     assert result.environments["reference"]["processes"] == reference
     assert result.environments["port"]["processes"] == port
@@ -65,8 +79,8 @@ def test_averaged_gradients_are_those_of_one_process(reference, port, started, t
     assert all(ended(process) for process in started)
 
 
-def test_a_missing_all_reduce_is_named_and_the_calls_of_both_sides_are_not_blamed(tmp_path):
-    result = compared(wrong_pair(tmp_path / "pair", NO_WRAPPER, UNWRAPPED), tmp_path / "run", 2, 2)
+def test_a_missing_all_reduce_is_named_and_the_calls_of_both_sides_are_not_blamed(pair, tmp_path):
+    result = compared(mistaken(pair, tmp_path / "pair", NO_WRAPPER, UNWRAPPED), tmp_path / "run", 2, 2)
     assert result.verdict == "defect"
     (finding,) = result.findings
     assert (finding.cause, finding.stage, finding.where) == (
@@ -80,8 +94,9 @@ def test_a_missing_all_reduce_is_named_and_the_calls_of_both_sides_are_not_blame
     assert all(row.good for row in result.rows if row.quantity == "activation" and row.iteration == 0)
 
 
-def test_a_process_that_fails_is_an_error_with_its_last_words(started, tmp_path):
-    folder = wrong_pair(
+def test_a_process_that_fails_is_an_error_with_its_last_words(pair, started, tmp_path):
+    wrong = mistaken(
+        pair,
         tmp_path / "pair",
         "    logits = ",
         "    if paddle.distributed.get_rank() == 1:\n"
@@ -89,7 +104,7 @@ def test_a_process_that_fails_is_an_error_with_its_last_words(started, tmp_path)
         "    logits = ",
     )
     with pytest.raises(WorkerError, match=r"(?s)process 1 of 2 ended with exit code 1.*second falls over"):
-        compared(folder, tmp_path / "run", 1, 2)
+        compared(wrong, tmp_path / "run", 1, 2)
     assert all(ended(process) for process in started)
 
 
@@ -179,8 +194,8 @@ def test_one_process_compares_with_nobody():
     assert Ranks().mean({"loss": 3.0}) == {"loss": 3.0}
 
 
-def test_lockstep_takes_one_process(tmp_path):
-    pair = placed(load_pair(str(FOLDER)), place_of(), place_of(processes=2))
+def test_lockstep_takes_one_process(pair, tmp_path):
+    pair = placed(pair, place_of(), place_of(processes=2))
     with pytest.raises(UsageError, match="lockstep hands the reference's state to one process"):
         check(pair, pair.options({}), (Run("float64", 1, lockstep=True),), tmp_path / "run")
 
