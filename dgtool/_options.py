@@ -183,6 +183,15 @@ ReferenceThreadsOption = Annotated[
         rich_help_panel=_PLACE,
     ),
 ]
+ReferenceProcessesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--reference-processes",
+        min=1,
+        help="Processes in which the reference trains, each on its part of the batch.  [default: 1]",
+        rich_help_panel=_PLACE,
+    ),
+]
 PortPythonOption = Annotated[
     str | None,
     typer.Option(
@@ -216,6 +225,15 @@ PortThreadsOption = Annotated[
         "--port-threads",
         min=1,
         help="Threads of the port, if other than --threads.",
+        rich_help_panel=_PLACE,
+    ),
+]
+PortProcessesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--port-processes",
+        min=1,
+        help="Processes in which the port trains, each on its part of the batch.  [default: 1]",
         rich_help_panel=_PLACE,
     ),
 ]

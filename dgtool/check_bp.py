@@ -51,10 +51,12 @@ def check_bp(
     reference_device: options.ReferenceDeviceOption = None,
     reference_env: options.ReferenceEnvOption = None,
     reference_threads: options.ReferenceThreadsOption = None,
+    reference_processes: options.ReferenceProcessesOption = None,
     port_python: options.PortPythonOption = None,
     port_device: options.PortDeviceOption = None,
     port_env: options.PortEnvOption = None,
     port_threads: options.PortThreadsOption = None,
+    port_processes: options.PortProcessesOption = None,
     mode: options.ModeOption = None,
     clear_grad: options.ClearGradOption = None,
     arch: options.ArchOption = None,
@@ -113,8 +115,14 @@ def check_bp(
         from parity.place import place_of
 
         places = (
-            place_of(reference_python, reference_device, reference_env or (), reference_threads),
-            place_of(port_python, port_device, port_env or (), port_threads),
+            place_of(
+                reference_python,
+                reference_device,
+                reference_env or (),
+                reference_threads,
+                reference_processes,
+            ),
+            place_of(port_python, port_device, port_env or (), port_threads, port_processes),
         )
         result = run_check(
             iters=iters,

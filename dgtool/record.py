@@ -59,6 +59,15 @@ def record(
             rich_help_panel=_PLACE,
         ),
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes",
+            min=1,
+            help="In how many the side trains.  [default: 1]",
+            rich_help_panel=_PLACE,
+        ),
+    ] = None,
     variables: Annotated[
         list[str] | None,
         typer.Option("--env", metavar="NAME=VALUE", help="May be repeated.", rich_help_panel=_PLACE),
@@ -85,7 +94,7 @@ def record(
         from parity.place import place_of, placed
         from parity.recording import record_side
 
-        place = place_of(python, device, variables or ())
+        place = place_of(python, device, variables or (), processes=processes)
         here = Place()
         described = placed(load_pair(pair), *((place, here) if side.value == "reference" else (here, place)))
         runs = runs_of(iters, dtype, oracle, "all")

@@ -99,6 +99,13 @@ CAUSES: dict[str, Cause] = {
     "not_cleared": Cause("gradients left to add up", "clear them where the reference does"),
     "cleared": Cause("gradients cleared that the reference keeps", "do not clear them there"),
     "scaled_gradient": Cause("all gradients scaled by a factor", "leave the factor out"),
+    "missing_all_reduce": Cause(
+        "gradients that are not averaged over the processes",
+        "call the network through {name}, and run the last backward outside of no_sync",
+    ),
+    "processes_apart": Cause(
+        "parameters that are not the same in all processes", "let every process start and step alike"
+    ),
     "optimizer_type": Cause("another optimizer", "use {reference}, not {port}"),
     "learning_rate": Cause("another learning rate", _SET),
     "beta1": Cause("another beta1", _SET),

@@ -12,6 +12,7 @@ _MATTERS = {
     "tf32": "TF32 rounds the inputs of products to 10 bits, which float32 runs show as a defect",
     "deterministic": "sums whose order changes from run to run differ in the last digits",
     "threads": "sums over several threads are taken in another order",
+    "processes": "parts of the batch are summed apart, and calls on parts are not compared",
     "dtype": "the runs differ in precision",
 }
 """By entry of an environment, why it matters. (On a CPU oneDNN merely rounds otherwise.)"""

@@ -11,9 +11,10 @@ from parity.align import Alignment
 from parity.calls import Aligned, Call, CallTable
 from parity.judge import Row
 from parity.pair import Array, Framework
+from parity.process import Role
 from parity.replays import Replay
 
-__all__ = ["Evidence", "Iteration", "ValueDifference"]
+__all__ = ["Apart", "Evidence", "Iteration", "ValueDifference"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,20 @@ class Iteration:
     """Empty where only the calls, not their tensors, were recorded."""
 
 
+@dataclass(frozen=True)
+class Apart:
+    """Tensors of one side that its processes have otherwise, though they should be equal in all."""
+
+    role: Role
+    quantity: str
+    """``gradient``, after backward, or ``state``, after the step: parameters."""
+    iteration: int
+    call: int
+    """After which backward pass of the iteration it was."""
+    names: tuple[str, ...]
+    """By the reference's names, the network's first."""
+
+
 @dataclass
 class Evidence:
     """Of the run that is judged."""
@@ -52,6 +67,9 @@ class Evidence:
     """Of the first iteration, by the reference's number of the call."""
     batch: Mapping[str, Array] = field(default_factory=dict)
     """Of the first iteration, in the run's dtype."""
+    apart: list[Apart] = field(default_factory=list)
+    """Of sides that train in several processes."""
+    processes: tuple[int, int] = (1, 1)
     rows: list[Row] = field(default_factory=list)
     alone: bool = True
     """Whether both sides could make calls again, alone; recordings cannot."""

@@ -11,6 +11,9 @@ name, and ``scheduler(optimizer, options)`` a schedule or several, which step af
 nothing is trained. Each output is reported as a loss: its mean product with fixed random numbers, which
 moves with every element.
 
+``parallel(model, options)``, which may be left out, wraps what ``model`` returned where the side trains in
+several processes, in place of the framework's own wrapper; ``loss`` is given the wrapped model then.
+
 ``side(options)``, in place of all of them, returns an object of the full contract (`parity.pair.Side`).
 """
 
@@ -30,10 +33,13 @@ __all__ = ["FunctionsSide", "side_factory"]
 _PROBE_SEED = 20250
 
 
-def side_factory(target: str, tensor: Callable[[Any], Any]) -> Callable[[Mapping[str, Any]], Side]:
+def side_factory(
+    target: str, tensor: Callable[[Any], Any], parallel: Callable[[Any], Any] | None = None
+) -> Callable[[Mapping[str, Any]], Side]:
     """Return what builds the side at ``target``: a factory by its name, or a module's functions.
 
-    ``tensor`` makes a tensor of the framework from an array. Raises `UsageError` for a target that cannot
+    ``tensor`` makes a tensor of the framework from an array. ``parallel`` wraps a network of a side that
+    trains in several processes. Raises `UsageError` for a target that cannot
     be imported, or that lacks the functions of a side.
     """
     if ":" in target.removesuffix(".py"):
@@ -48,13 +54,19 @@ def side_factory(target: str, tensor: Callable[[Any], Any]) -> Callable[[Mapping
             f"'{target}' is no side: it needs model(options) and either loss(model, batch) or "
             "forward(model, batch), or side(options) for a loop of its own"
         )
-    return lambda options: FunctionsSide(module, options, tensor)
+    return lambda options: FunctionsSide(module, options, tensor, parallel)
 
 
 class FunctionsSide:
     """A side made of a module's functions (see above)."""
 
-    def __init__(self, module: ModuleType, options: Mapping[str, Any], tensor: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        module: ModuleType,
+        options: Mapping[str, Any],
+        tensor: Callable[[Any], Any],
+        parallel: Callable[[Any], Any] | None = None,
+    ) -> None:
         self._module = module
         self._tensor = tensor
         self._model = module.model(options)
@@ -63,6 +75,18 @@ class FunctionsSide:
         self.optimizers: Mapping[str, Any] = _named(made, "optimizer")
         made = module.scheduler(made, options) if hasattr(module, "scheduler") else {}
         self.schedulers: Mapping[str, Any] = _named(made, "scheduler")
+        if parallel is not None:
+            self._model = self._wrapped(parallel, options)
+
+    def _wrapped(self, parallel: Callable[[Any], Any], options: Mapping[str, Any]) -> Any:
+        """Return the model as the training step calls it; the networks themselves stay as they are."""
+        if hasattr(self._module, "forward"):
+            raise UsageError("forward(model, batch) has no gradients to average; give it one process")
+        if hasattr(self._module, "parallel"):
+            return self._module.parallel(self._model, options)
+        if isinstance(self._model, Mapping):
+            return {name: parallel(network) for name, network in self._model.items()}
+        return parallel(self._model)
 
     def training_step(self, iteration: int, batch: Mapping[str, Any], observer: Observer) -> None:
         """Take the loss of a batch, differentiate it and step; or run forward and report the outputs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ def introspect(side: Implementation, options: Mapping[str, Any]) -> Introspectio
         spool = Path(folder)
         out = spool / "introspection"
         out.mkdir()
-        job = Job(side, options, spool, [], [], spool)
+        alone = replace(side, place=replace(side.place, processes=1))
+        job = Job(alone, options, spool, [], [], spool)
         with Alone("reference", job, spool) as worker:
             worker.ask({"do": "introspect", "out": str(out)})
             worker.finish()

@@ -11,7 +11,7 @@ from parity.calls import CallTable, align_calls
 from parity.compare import Comparison
 from parity.diagnosis import diagnose
 from parity.evaluation import Evaluation, Head, heads
-from parity.evidence import Evidence, Iteration, ValueDifference
+from parity.evidence import Apart, Evidence, Iteration, ValueDifference
 from parity.finding import Finding
 from parity.first_step import FirstSteps
 from parity.hypotheses import digest, explain_value
@@ -58,7 +58,20 @@ class Investigation:
         """Look at what both sides recorded of one network."""
         if event.reference["iteration"] < 0:
             self.initial_state(event, rows)
+        self._apart(event)
         self._first_steps.take(event, self._comparison.alignments[event.reference["network"]])
+
+    def _apart(self, event: Event) -> None:
+        """Note what the processes of one side have otherwise."""
+        network = event.reference["network"]
+        matches = self._comparison.alignments[network].matches
+        names = {match.port: name for name, match in matches.items()}
+        for role, message in zip(ROLES, (event.reference, event.port), strict=True):
+            if found := message.get("apart"):
+                known = names if role == "port" else {}
+                labels = tuple(f"{network}.{known.get(name, name)}" for name in found)
+                when = message["iteration"], message.get("call", 0)
+                self.evidence.apart.append(Apart(role, message["quantity"], *when, labels))
 
     def initial_state(self, event: Event, rows: Sequence[Row]) -> None:
         """Look into the initial values that differ, while their arrays are there."""
@@ -126,6 +139,8 @@ class Investigation:
             cause = ("swapped", f"it holds the reference's {owner}, exactly") if owner else ("", "")
             evidence.values.append(ValueDifference(network, name, *cause))
         evidence.alone = workers.can_repeat
+        counts = [workers.environments[role].get("processes", 1) for role in ROLES]
+        evidence.processes = counts[0], counts[1]
         wrong = any(not row.good or row.status == "inconclusive" for row in evidence.rows)
         if wrong and evidence.alone:
             self._replay(workers)

@@ -59,7 +59,10 @@ class Side(Protocol):
     """One framework's half of a pair, living inside that framework's worker process."""
 
     networks: Mapping[str, Any]
-    """Torch modules or Paddle layers by name. Both sides use the same names, in the same order."""
+    """Torch modules or Paddle layers by name, not what wraps them for several processes.
+
+    Both sides use the same names, in the same order.
+    """
     optimizers: Mapping[str, Any]
     """The framework's own optimizers by name, the same names on both sides."""
 
@@ -79,6 +82,8 @@ class Place:
     """Environment variables, beside those of this process."""
     threads: int = 0
     """Other than the run's, if not 0."""
+    processes: int = 0
+    """How many train together, each on its part of the batch; one, if 0."""
 
 
 @dataclass(frozen=True)

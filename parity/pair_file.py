@@ -48,7 +48,7 @@ __all__ = ["FILE", "PairFile"]
 
 FILE = "pair.toml"
 _SECTIONS = ("name", "reference", "port", "batch", "options", "rules")
-_SIDE_ENTRIES = ("framework", "file", "module", "python", "device", "environment", "threads")
+_SIDE_ENTRIES = ("framework", "file", "module", "python", "device", "environment", "threads", "processes")
 _SOURCES = ("shape", "integers", "uniform")
 
 
@@ -207,7 +207,7 @@ def _implementation(role: str, content: Any, folder: Path) -> Implementation:
 
 def _place(role: str, content: Mapping[str, Any], folder: Path) -> Place:
     """Read where a side runs; an interpreter that is a path is looked for from the file's folder."""
-    kinds = {"python": str, "device": str, "environment": dict, "threads": int}
+    kinds = {"python": str, "device": str, "environment": dict, "threads": int, "processes": int}
     for name, kind in kinds.items():
         if name in content and type(content[name]) is not kind:
             raise UsageError(f"[{role}]: {name} is written as in the manual, not as {content[name]!r}")
@@ -217,6 +217,7 @@ def _place(role: str, content: Mapping[str, Any], folder: Path) -> Place:
         content.get("device"),
         [f"{name}={value}" for name, value in variables.items()],
         content.get("threads"),
+        content.get("processes"),
     )
     if place.python and "/" in place.python[0]:
         return replace(place, python=(str(folder / place.python[0]), *place.python[1:]))

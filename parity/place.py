@@ -35,6 +35,7 @@ def place_of(
     device: str | None = None,
     variables: Sequence[str] = (),
     threads: int | None = None,
+    processes: int | None = None,
 ) -> Place:
     """Make a place of what a command line says: a command as in a shell, and ``NAME=VALUE`` texts.
 
@@ -48,7 +49,8 @@ def place_of(
     except ValueError as error:
         raise UsageError(f"cannot read the command '{python}': {error}") from error
     pairs = (text.partition("=") for text in variables)
-    return Place(command, device or "cpu", {name: value for name, _, value in pairs}, threads or 0)
+    given = {name: value for name, _, value in pairs}
+    return Place(command, device or "cpu", given, threads or 0, processes or 0)
 
 
 def placed(pair: Pair, reference: Place, port: Place) -> Pair:
@@ -64,6 +66,7 @@ def placed(pair: Pair, reference: Place, port: Place) -> Pair:
             place.device if place.device != "cpu" else own.device,
             {**own.variables, **place.variables},
             place.threads or own.threads,
+            place.processes or own.processes,
         )
         try:
             object.__setattr__(moved, role, replace(side, place=both))

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from converter.formats._atomic import atomic_path
 from parity import reprod
+from parity.along import Along, make_pipes
 from parity.errors import WorkerError
 from parity.pair import Array, Framework, Implementation, Place
 from parity.place import command_of, device_of, variables_of
@@ -108,7 +109,9 @@ class WorkerProcess:
         self._log = spool / f"{role}.log"
         folder = spool / role
         folder.mkdir()
-        description = {
+        processes = job.side.place.processes or 1
+        make_pipes(folder, processes)
+        description: dict[str, Any] = {
             "framework": job.side.framework,
             "factory": job.side.factory,
             "options": dict(job.options),
@@ -118,20 +121,40 @@ class WorkerProcess:
             "threads": job.side.place.threads or job.threads,
             "device": device_of(job.side.framework, job.side.place),
             "role": role,
+            "rank": 0,
+            "processes": processes,
             "calls": str(job.calls),
             "spool": str(folder),
             "scratch": str(spool),
             "max_pending": _MAX_PENDING,
         }
-        job_path = spool / f"{role}.json"
+        self.process = self._start(job, spool, role, description)
+        self._along = Along(lambda: inbox.put((role, None)))
+        self._slots = _Slots()
+        self._reader = threading.Thread(target=self._read, args=(inbox,), daemon=True)
+        self._reader.start()
+        quiet = [{**vars(run), "record": "losses", "calls": False} for run in job.runs]
+        try:
+            for rank in range(1, processes):
+                name = f"{role}-{rank}"
+                process = self._start(job, spool, name, {**description, "rank": rank, "runs": quiet})
+                self._along.add(process, spool / f"{name}.log")
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(
+        self, job: Job, spool: Path, name: str, description: Mapping[str, Any]
+    ) -> subprocess.Popen[str]:
+        job_path = spool / f"{name}.json"
         job_path.write_text(json.dumps(description))
         command = command_of(job.side.place)
-        with self._log.open("wb") as log:
+        with (spool / f"{name}.log").open("wb") as log:
             try:
-                self.process = subprocess.Popen(
+                return subprocess.Popen(
                     [*command, "-c", _WORKER_CALL, str(job_path)],
                     stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
+                    stdout=log if description["rank"] else subprocess.PIPE,
                     stderr=log,
                     env=variables_of(job.side.place, job.threads, spool),
                     text=True,
@@ -140,11 +163,8 @@ class WorkerProcess:
             except OSError as error:
                 how = shlex.join(command)
                 raise WorkerError(
-                    f"the {self.framework} worker ({role}) cannot be started by '{how}': {error}"
+                    f"the {self.framework} worker ({self.role}) cannot be started by '{how}': {error}"
                 ) from error
-        self._slots = _Slots()
-        self._reader = threading.Thread(target=self._read, args=(inbox,), daemon=True)
-        self._reader.start()
 
     def _read(self, inbox: queue.Queue[tuple[Role, Any]]) -> None:
         assert self.process.stdout is not None
@@ -167,17 +187,25 @@ class WorkerProcess:
         return self._slots.tensors(message)
 
     def wait(self) -> None:
-        """Wait until the process has ended by itself."""
+        """Wait until the process, and those beside it, have ended by themselves."""
         self.process.wait()
+        self._along.finish()
 
     def failure(self, message: str | None = None) -> WorkerError:
         """Describe a worker that ended too early, with its last words."""
-        if message is None:
+        beside = self._along.failure(_LOG_LINES)
+        lines = self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+        if message is None and beside is not None:
+            message, said = f"cannot go on: {beside[0]}", beside[1]
+            lines = said.splitlines()
+        elif message is None:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(_GRACE_SECONDS)
             code = self.process.returncode
             message = f"was killed by signal {-code}" if code and code < 0 else f"ended with exit code {code}"
-        lines = self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+        elif beside is not None and message.removeprefix("failed: ") not in beside[1]:
+            message = f"{message}; {beside[0]}"
+            lines += [f"{beside[0]}:", *beside[1].splitlines()]
         tail = "".join(f"\n    {line}" for line in lines)
         return WorkerError(
             f"the {self.framework} worker ({self.role}) {message}"
@@ -185,7 +213,7 @@ class WorkerProcess:
         )
 
     def stop(self) -> None:
-        """End the process, kindly first."""
+        """End the process, and those beside it, kindly first."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -193,6 +221,7 @@ class WorkerProcess:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        self._along.stop(_GRACE_SECONDS)
         self._reader.join(_GRACE_SECONDS)
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:

@@ -20,6 +20,7 @@ from parity.errors import CouldNotRunError
 from parity.frameworks._calls import CallLog, CallRecord, TensorFile
 from parity.frameworks._random import STREAM
 from parity.pair import Array, Side
+from parity.ranks import Ranks
 
 __all__ = ["INITIAL", "Outlet", "Recorder", "Replica", "call_floors", "disturbed", "same_randomness"]
 
@@ -61,8 +62,11 @@ def same_randomness(framework: ModuleType) -> Iterator[None]:
 class Replica:
     """A second, disturbed copy of the side, one step ahead of the recorder in every iteration."""
 
-    def __init__(self, framework: ModuleType, hooks: ModuleType, side: Side, dtype: str) -> None:
+    def __init__(
+        self, framework: ModuleType, hooks: ModuleType, side: Side, dtype: str, ranks: Ranks | None = None
+    ) -> None:
         self._framework = framework
+        self._ranks = ranks or Ranks()
         self._side = side
         self._spacing = float(np.finfo(dtype).eps)
         self._arrays: dict[_Key, dict[str, Array]] = {}
@@ -94,9 +98,10 @@ class Replica:
         self.file = None if file is None else TensorFile(file)
         with STREAM.over(iteration), self.log.recording(self.file) if self.file else nullcontext():
             self._side.training_step(iteration, tensors, self)
+        self._losses = self._ranks.mean(self._losses)
         if self.file is not None:
             # Rounding grows with the root of a sum's length (`parity.bounds.gamma`).
-            coarser = max(1.0, self.log.spacing / self._spacing) ** 2
+            coarser = self._ranks.processes * max(1.0, self.log.spacing / self._spacing) ** 2
             self.terms = max([self.terms, *(int(size * coarser) for size in self.log.sizes())])
         for name, network in self._side.networks.items():
             arrays, _ = self._framework.state(network)
@@ -116,6 +121,13 @@ class Replica:
         assert self.file is not None
         self.file.close()
         return self.log.record(self.file)
+
+    def forget_calls(self) -> None:
+        """Drop the calls of the step, which have no counterpart; their sizes are known by now."""
+        if self.file is not None:
+            self.file.close()
+            self.file.path.unlink()
+            self.file = None
 
     def loss_floors(self, losses: Mapping[str, float]) -> dict[str, float]:
         return {
@@ -177,6 +189,7 @@ class Recorder:
         settings: Mapping[str, Any],
         log: CallLog,
         replica: Replica | None,
+        ranks: Ranks | None = None,
     ) -> None:
         self._framework = framework
         self._side = side
@@ -186,6 +199,7 @@ class Recorder:
         self._calls = everything and settings["calls"]
         self._log = log
         self._replica = replica
+        self._ranks = ranks or Ranks()
         self._watches: dict[str, Callable[[], dict[str, Any]]] = {}
         if everything:
             self._watches = {n: framework.watch_batch_norm(net) for n, net in side.networks.items()}
@@ -205,19 +219,23 @@ class Recorder:
     def gradients(self) -> None:
         """Record the gradients of all networks; a step with several backward passes asks several times."""
         call, self._gradient_calls = self._gradient_calls, self._gradient_calls + 1
-        if self._everything:
+        if self._everything or self._ranks.processes > 1:
             with self._log.inside():
                 for name, network in self._side.networks.items():
                     found = self._framework.gradients(network)
+                    apart = self._ranks.apart("gradients", found)
                     arrays = {key: array for key, array in found.items() if array is not None}
                     absent = [key for key in found if key not in arrays]
-                    self._unit("gradient", name, arrays, absent=absent, call=call)
+                    self._unit("gradient", name, arrays, absent=absent, call=call, apart=apart)
 
     def state(self) -> None:
-        if self._everything:
+        if self._everything or self._ranks.processes > 1:
             for name, network in self._side.networks.items():
                 arrays, buffers = self._framework.state(network)
-                self._unit("state", name, arrays, buffers=buffers)
+                # Statistics of its part are each process's own.
+                trained = {key: array for key, array in arrays.items() if key not in buffers}
+                apart = self._ranks.apart("parameters", trained)
+                self._unit("state", name, arrays, buffers=buffers, apart=apart)
 
     @contextmanager
     def iteration_of(self, number: int, file: Path | None) -> Iterator[None]:
@@ -226,6 +244,8 @@ class Recorder:
         if not self._calls:
             with STREAM.over(number):
                 yield
+            if self._replica is not None:
+                self._replica.forget_calls()
             self._step_done()
             return
         tensors = None if file is None else TensorFile(file)
@@ -243,6 +263,7 @@ class Recorder:
     def _step_done(self) -> None:
         """Record what the step left: losses, state and optimizer state."""
         watched = {name: watch() for name, watch in self._watches.items()}
+        self._losses = self._ranks.mean(self._losses)
         floors = self._replica.loss_floors(self._losses) if self._replica else {}
         self._outlet.send(
             "losses",
@@ -260,6 +281,9 @@ class Recorder:
                 self._unit("optimizer", name, self._framework.optimizer_state(self._side.optimizers, network))
 
     def _unit(self, quantity: str, network: str, arrays: Mapping[str, Array], **content: Any) -> None:
+        if not self._everything:
+            return
+        content = {name: value for name, value in content.items() if name != "apart" or value}
         if self._replica is not None and self.iteration != INITIAL:
             call = content.get("call", 0)
             content |= {

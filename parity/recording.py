@@ -60,6 +60,8 @@ class Recording:
     """Digests, one an iteration."""
     rule_files: Mapping[str, Mapping[str, Any]]
     """What the pair's rules files say, by network."""
+    processes: int = 1
+    """In how many the side was trained together."""
 
     @classmethod
     def open(cls, folder: Path) -> Recording:
@@ -85,6 +87,7 @@ class Recording:
                 runs,
                 tuple(map(str, content["batches"])),
                 dict(content["rules"]),
+                int(content.get("processes", 1)),
             )
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
@@ -96,9 +99,9 @@ class Recording:
         """Return the pair's rules. Raises the converter's `UsageError` for what no file can mean."""
         return {network: RuleFile.parse(said) for network, said in self.rule_files.items()}
 
-    def side(self) -> StandIn:
-        """Return what stands in for the side's worker. Raises `TraceError`."""
-        return StandIn([Trace.open(self.folder / run.dtype) for run in self.runs], self.runs)
+    def side(self, calls: bool = True) -> StandIn:
+        """Return what stands in for the side's worker, with its calls or without. Raises `TraceError`."""
+        return StandIn([Trace.open(self.folder / run.dtype) for run in self.runs], self.runs, calls)
 
     def initial_state(self) -> dict[str, dict[str, Array]]:
         """Return the weights that the first run started from, by network. Raises `TraceError`."""
@@ -250,6 +253,7 @@ def record_side(
             "framework": side.framework,
             "options": dict(options),
             "runs": [asdict(run) for run in runs],
+            "processes": side.place.processes or 1,
             "batches": [batch_digest(pair.batch(options, iteration)) for iteration in range(iters)],
             "rules": {network: dict(rules.content) for network, rules in rules_of(pair).items()},
         }

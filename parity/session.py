@@ -61,8 +61,11 @@ def check(
     cannot be run, `ComparisonError` if the sides do not record the same things, and the converter's
     errors for weights that do not fit.
     """
-    runs = [*runs[:-1], _judged(runs[-1])]
     recorded = Recording.open(reference) if reference is not None else None
+    sizes = [recorded.processes if recorded else _processes(pair.reference), _processes(pair.port)]
+    runs = [*runs[:-1], _judged(runs[-1], calls=sizes[0] == sizes[1])]
+    if sizes[1] > 1 and any(run.lockstep for run in runs):
+        raise UsageError("lockstep hands the reference's state to one process; leave it out, or give one")
     if recorded is not None:
         if weights is not None:
             raise UsageError("a recorded reference has its weights; leave out --weights")
@@ -79,7 +82,7 @@ def check(
         def job(side: Implementation) -> Job:
             return Job(side, options, files[side.framework], batches, runs, Path(calls), threads)
 
-        first = recorded.side() if recorded else job(pair.reference)
+        first = recorded.side(runs[-1].calls) if recorded else job(pair.reference)
         frameworks = pair.reference.framework, pair.port.framework
         with Workers(first, job(pair.port), spool, progress) as workers:
             session = _Session(
@@ -112,7 +115,9 @@ def check_recordings(reference: Path, port: Path) -> Result:
         folder, calls = spool / "result", spool / "calls"
         folder.mkdir()
         calls.mkdir()
-        with Workers(ours.side(), theirs.side(), spool, lambda role, run, iteration: None) as workers:
+        calls_too = ours.processes == theirs.processes
+        sides = ours.side(calls_too), theirs.side(calls_too)
+        with Workers(*sides, spool, lambda role, run, iteration: None) as workers:
             frameworks = ours.framework, theirs.framework
             session = _Session(
                 ours.pair,
@@ -282,6 +287,13 @@ class _Session:
         return values
 
 
-def _judged(run: Run) -> Run:
-    """Return the run that judges, which records the calls and measures the floor of rounding."""
-    return replace(run, calls=True, floor=True) if run.record == "all" else run
+def _judged(run: Run, calls: bool) -> Run:
+    """Return the run that judges, which records the calls and measures the floor of rounding.
+
+    Sides in different numbers of processes call their layers on parts of other sizes, which do not compare.
+    """
+    return replace(run, calls=calls, floor=True) if run.record == "all" else run
+
+
+def _processes(side: Implementation) -> int:
+    return side.place.processes or 1

@@ -21,8 +21,9 @@ _ANSWERS = ("replay", "evaluate")
 class StandIn:
     """Gives the messages and tensors of one side's traces, one a run, in the order of the loop."""
 
-    def __init__(self, traces: Sequence[Trace], runs: Sequence[Run]) -> None:
+    def __init__(self, traces: Sequence[Trace], runs: Sequence[Run], calls: bool = True) -> None:
         self.runs = runs
+        self._calls = calls
         self.framework: Framework = traces[0].framework
         self._traces = traces
         self._stream = self._messages()
@@ -51,7 +52,7 @@ class StandIn:
                 keys = [key for key in trace.units if key[0] == iteration]
                 gradients = [key for key in keys if key[1] == "gradient"]
                 yield from (self._announce(run, trace, key) for key in gradients)
-                if iteration in trace.calls:
+                if self._calls and iteration in trace.calls:
                     yield {"kind": "calls", "run": run, **trace.calls[iteration]}
                 if iteration >= 0:
                     yield {"kind": "losses", "run": run, **losses[iteration]}

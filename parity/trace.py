@@ -35,7 +35,7 @@ __all__ = ["FILE", "SCHEMA", "Trace", "TraceWriter", "UnitKey"]
 SCHEMA = "dgtool.trace/1"
 FILE = "trace.json"
 _UNIT_ENTRIES = (
-    *("iteration", "quantity", "network", "call", "absent", "buffers", "floors", "terms"),
+    *("iteration", "quantity", "network", "call", "absent", "buffers", "floors", "terms", "apart"),
     "as_first",  # the first run's, in another precision
 )
 

@@ -9,6 +9,7 @@ recorded never piles up. Needs numpy and its framework only.
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import importlib
 import importlib.util
@@ -17,6 +18,7 @@ import os
 import platform
 import shutil
 import sys
+import time
 import traceback
 import zlib
 from collections.abc import Iterator, Mapping
@@ -36,11 +38,14 @@ from parity.frameworks._random import EVALUATION, STREAM
 from parity.frameworks._replay import read_place, replay
 from parity.functions import side_factory
 from parity.pair import Array, Side
+from parity.ranks import Ranks, RunsOnly, when_parent_ends
 from parity.recorder import Recorder, Replica, call_floors, disturbed, same_randomness
 
 __all__ = ["main", "run"]
 
 _ALIGNMENT = 64
+_GRACE_SECONDS = 2.0
+_JOIN_SECONDS = 120.0
 _TRACED = 2
 """In how many iterations the calls' tensors are recorded: two networks may take turns."""
 
@@ -126,8 +131,9 @@ def _digests(framework: ModuleType, side: Side) -> dict[str, dict[str, str]]:
 class _Session:
     """The sides of one job, run after run; the last run's stays, to be asked about its calls."""
 
-    def __init__(self, job: Mapping[str, Any], channel: _Channel) -> None:
+    def __init__(self, job: Mapping[str, Any], channel: _Channel | RunsOnly) -> None:
         self._job = job
+        self._ranks = Ranks(job["rank"], job["processes"], Path(job["spool"]))
         self._channel = channel
         name = job["framework"]
         if importlib.util.find_spec(name) is None:
@@ -143,21 +149,37 @@ class _Session:
     def hello(self) -> None:
         """Say who runs here."""
         job = self._job
-        machine = {
+        machine: dict[str, Any] = {
             "python": platform.python_version(),
             "numpy": np.__version__,
             "platform": platform.platform(),
         }
         self._framework.use(job["device"])
         self._framework.prepare(job["runs"][0]["dtype"] if job["runs"] else "float32", job["threads"])
-        environment = {**self._framework.environment(), "threads": job["threads"], **machine}
+        if self._ranks.processes > 1:
+            self._join()
+        machine |= {"threads": job["threads"], "processes": self._ranks.processes}
+        environment = {**self._framework.environment(), **machine}
         self._channel.send("hello", environment=environment)
+
+    def _join(self) -> None:
+        """Meet the side's other processes."""
+        if self._job["device"] != "cpu":
+            raise CouldNotRunError(f"several processes meet on the CPU only, not on {self._job['device']}")
+        meeting = Path(self._job["spool"]) / "meeting"
+        self._ranks.open()
+        # A framework that waits in vain may keep Python from running anything else meanwhile.
+        faulthandler.dump_traceback_later(_JOIN_SECONDS, exit=True)
+        self._framework.join(self._ranks.rank, self._ranks.processes, meeting)
+        faulthandler.cancel_dump_traceback_later()
 
     def _build(self, dtype: str, describing: bool = False) -> _Built:
         lines: dict[int, str] = {}
         undo = self._hooks.noting_lines(lines)
         try:
-            side = side_factory(self._job["factory"], self._framework.tensor)(self._job["options"])
+            parallel = self._framework.parallel if self._ranks.processes > 1 else None
+            factory = side_factory(self._job["factory"], self._framework.tensor, parallel)
+            side = factory(self._job["options"])
         finally:
             for restore in reversed(undo):
                 restore()
@@ -183,7 +205,7 @@ class _Session:
             with same_randomness(framework):
                 twin = self._build(settings["dtype"]).side
                 framework.disturb(twin.networks)
-            replica = Replica(framework, self._hooks, twin, settings["dtype"])
+            replica = Replica(framework, self._hooks, twin, settings["dtype"], self._ranks)
         built = self._build(settings["dtype"], describing=settings["calls"])
         side = built.side
         applied = self._alter(side, settings)
@@ -194,18 +216,19 @@ class _Session:
         channel.send(
             "ready", run=run, shared_hyperparameters=built.shared, control_applied=applied, **described
         )
-        recorder = Recorder(framework, side, channel, run, settings, log, replica)
+        recorder = Recorder(framework, side, channel, run, settings, log, replica, self._ranks)
         recorder.state()
         with self._sharing():
             for iteration in range(settings["iters"]):
                 if iteration and settings["lockstep"] and job["role"] == "port":
                     self._take_over(side)
                 with np.load(job["batches"][iteration], allow_pickle=False) as stored:
-                    arrays = {name: stored[name] for name in stored.files}
+                    arrays = self._ranks.part({name: stored[name] for name in stored.files})
                 files: list[Path | None] = [None, None]
-                if settings["calls"] and iteration < _TRACED:
+                if iteration < _TRACED and self._ranks.rank == 0:
                     folder = Path(job["calls"])
-                    files = [folder / f"{job['role']}-{kind}-{iteration}" for kind in ("main", "twin")]
+                    names = [folder / f"{job['role']}-{kind}-{iteration}" for kind in ("main", "twin")]
+                    files = [names[0] if settings["calls"] else None, names[1] if replica else None]
                 if replica is not None:
                     with same_randomness(framework):
                         replica.step(iteration, arrays, files[1])
@@ -316,13 +339,23 @@ class _Session:
         return answer
 
 
+def _end_orphaned(scratch: str) -> None:
+    """End a process that may wait for another one for ever, if it does not end by itself."""
+    time.sleep(_GRACE_SECONDS)
+    shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(1)
+
+
 def main(job_path: str) -> int:
     """Run the job in ``job_path``; 0 if it ran to its end."""
     # The channel takes standard output over; whatever the framework prints goes to the log instead.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     job = json.loads(Path(job_path).read_text())
-    channel = _Channel(out, sys.stdin, Path(job["spool"]), job["max_pending"])
+    spool, max_pending = Path(job["spool"]), job["max_pending"]
+    channel = RunsOnly() if job["rank"] else _Channel(out, sys.stdin, spool, max_pending)
+    if job["processes"] > 1 and not job["rank"]:
+        when_parent_ends(lambda: _end_orphaned(job["scratch"]))
     try:
         session = _Session(job, channel)
         session.hello()

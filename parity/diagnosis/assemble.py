@@ -13,6 +13,7 @@ from parity.diagnosis.layers import grouped, layer_findings
 from parity.diagnosis.loop import cast_findings, order_findings, schedule_findings
 from parity.diagnosis.masks import mask_findings
 from parity.diagnosis.optimizers import frozen_findings, optimizer_findings, tying_findings
+from parity.diagnosis.processes import process_findings
 from parity.diagnosis.terms import term_findings
 from parity.diagnosis.values import input_findings, load_findings, value_findings
 from parity.evidence import Evidence
@@ -32,6 +33,7 @@ _SOURCES = (
     term_findings,
     backward_findings,
     frozen_findings,
+    process_findings,
     tying_findings,
     order_findings,
     optimizer_findings,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,9 +26,11 @@ __all__ = [
     "disturb",
     "environment",
     "gradients",
+    "join",
     "layer_types",
     "load",
     "optimizer_state",
+    "parallel",
     "parameters_of",
     "prepare",
     "same_randomness",
@@ -44,6 +48,9 @@ __all__ = [
 ]
 
 _BATCH_SEED = 12345
+_HOST = "127.0.0.1"
+_PAUSE_SECONDS = 0.2
+_held = socket.socket()
 _MOMENTS = {"moment1": "exp_avg", "moment2": "exp_avg_sq"}
 _SLOTS = {**_MOMENTS, "velocity": "momentum_buffer"}
 """Torch's names for what Paddle's optimizers keep beside a parameter."""
@@ -78,6 +85,43 @@ def prepare(dtype: str, threads: int) -> None:
         _installed.pop()()
     if dtype == "float64":
         _installed.extend(paddle_float64.install())
+
+
+def join(rank: int, processes: int, meeting: Path) -> None:
+    """Make this process one of several, which learn the first one's port from a file at ``meeting``.
+
+    Paddle's store is a server. The first process holds the port that the system chose until the server,
+    which takes it over, has ended, so that nobody else is given it.
+    """
+    if rank == 0:
+        _held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _held.bind((_HOST, 0))
+        partial = meeting.with_suffix(".partial")
+        partial.write_text(str(_held.getsockname()[1]))
+        partial.rename(meeting)
+    while not meeting.exists():
+        time.sleep(_PAUSE_SECONDS)
+    port = int(meeting.read_text())
+    if rank:
+        time.sleep(_PAUSE_SECONDS)  # a client that comes before the server tries again after 3 s
+    os.environ |= {
+        "PADDLE_TRAINER_ID": str(rank),
+        "PADDLE_TRAINERS_NUM": str(processes),
+        # Only the first one is ever called; the others' are names.
+        "PADDLE_CURRENT_ENDPOINT": f"{_HOST}:{port + rank}",
+        "PADDLE_TRAINER_ENDPOINTS": ",".join(f"{_HOST}:{port + number}" for number in range(processes)),
+        "MASTER_ADDR": _HOST,
+        "MASTER_PORT": str(port),
+        "PADDLE_DISTRI_BACKEND": "gloo",
+    }
+    paddle.distributed.init_parallel_env()
+
+
+def parallel(network: nn.Layer) -> nn.Layer:
+    """Wrap a network so that backward averages its gradients over the processes, if it has any."""
+    if all(parameter.stop_gradient for parameter in network.parameters()):
+        return network
+    return paddle.DataParallel(network)
 
 
 def seed(number: int) -> None:

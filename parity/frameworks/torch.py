@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from parity.errors import CouldNotRunError
 from parity.frameworks import torch_compiler, torch_float32
@@ -22,9 +23,11 @@ __all__ = [
     "disturb",
     "environment",
     "gradients",
+    "join",
     "layer_types",
     "load",
     "optimizer_state",
+    "parallel",
     "prepare",
     "same_randomness",
     "scalar",
@@ -40,6 +43,8 @@ __all__ = [
 ]
 
 _BATCH_SEED = 12345
+_PATIENCE = timedelta(minutes=10)
+"""How long a process waits for the others in a collective operation."""
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _SLOTS = {
     torch.optim.RMSprop: ("square_avg", "grad_avg"),  # Paddle's momentum carries the rate
@@ -80,6 +85,20 @@ def prepare(dtype: str, threads: int) -> None:
         _installed.pop()()
     if dtype == "float64":
         _installed.extend(torch_float32.install())
+
+
+def join(rank: int, processes: int, meeting: Path) -> None:
+    """Make this process one of several, which meet by a file at ``meeting``."""
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes, timeout=_PATIENCE
+    )
+
+
+def parallel(network: nn.Module) -> nn.Module:
+    """Wrap a network so that backward averages its gradients over the processes, if it has any."""
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        return network
+    return nn.parallel.DistributedDataParallel(network)
 
 
 def seed(number: int) -> None:

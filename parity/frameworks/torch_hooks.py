@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 LIBRARY = (os.path.dirname(torch.__file__),)  # noqa: PTH120  # compared with code objects' plain strings
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.parallel.DistributedDataParallel)
 
 LAYOUTS: dict[str, tuple[int, ...]] = {}
 """Functions whose tensors are recorded in another layout: none, for Torch's is the one."""
