@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from parity.pair import Array
-from parity.settings import kind_of, operation_of
+from parity.vocabulary import kind_of, operation_of
 
 __all__ = ["ATTENTION", "OWN_FORMS", "Aligned", "Call", "CallTable", "Place", "align_calls"]
 

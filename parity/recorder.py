@@ -17,10 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from parity.errors import CouldNotRunError
-from parity.frameworks._calls import CallLog, CallRecord, TensorFile
+from parity.frameworks._calls import CallLog, CallRecord
 from parity.frameworks._random import STREAM
 from parity.pair import Array, Side
 from parity.ranks import Ranks
+from parity.tensor_file import TensorFile
 
 __all__ = ["INITIAL", "Outlet", "Recorder", "Replica", "call_floors", "disturbed", "same_randomness"]
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from parity.calls import OWN_FORMS, Aligned, Call, CallTable, Place
 from parity.errors import ComparisonError
-from parity.frameworks._calls import TensorFile
 from parity.judge import Quantity, Row, bare_row, judge
 from parity.metrics import measure, without_equal_infinities
 from parity.pair import Array
+from parity.tensor_file import TensorFile
 
 __all__ = ["Replay", "compare_replays", "replay_jobs"]
 

@@ -32,7 +32,7 @@ import numpy as np
 
 from converter._describe import describe_model
 from parity.errors import CouldNotRunError, ParityError
-from parity.frameworks._calls import CallLog, CallRecord, TensorFile
+from parity.frameworks._calls import CallLog, CallRecord
 from parity.frameworks._describe import describe
 from parity.frameworks._random import EVALUATION, STREAM
 from parity.frameworks._replay import read_place, replay
@@ -40,6 +40,7 @@ from parity.functions import side_factory
 from parity.pair import Array, Side
 from parity.ranks import Ranks, RunsOnly, when_parent_ends
 from parity.recorder import Recorder, Replica, call_floors, disturbed, same_randomness
+from parity.tensor_file import TensorFile
 
 __all__ = ["main", "run"]
 

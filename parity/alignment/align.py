@@ -23,9 +23,9 @@ from parity.alignment.rule_text import folded, spelled_toml
 from parity.alignment.settle import interchangeable
 from parity.alignment.units import view_of
 from parity.errors import UsageError
-from parity.frameworks._calls import TensorFile
 from parity.pair import Array, Place
 from parity.process import spool_folder
+from parity.tensor_file import TensorFile
 
 __all__ = ["Alignment", "Input", "align"]
 

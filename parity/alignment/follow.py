@@ -21,8 +21,8 @@ from parity.alignment.process import ModelProcess
 from parity.alignment.propose import Proposal, numberless
 from parity.alignment.sketch import Sketch
 from parity.alignment.units import Unit
-from parity.frameworks._calls import TensorFile
 from parity.pair import Array
+from parity.tensor_file import TensorFile
 
 __all__ = ["ATTEMPTS", "LIMIT", "Attempt", "Choice", "Follower"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from parity.alignment.follow import LIMIT
 from parity.alignment.sketch import Sketch
-from parity.settings import kind_of
+from parity.vocabulary import kind_of
 
 __all__ = ["agreeing", "modules_of"]
 

@@ -26,8 +26,8 @@ from parity.alignment.layers import agreeing
 from parity.alignment.process import ModelProcess, mapped
 from parity.alignment.propose import Proposal
 from parity.alignment.units import SideView
-from parity.frameworks._calls import TensorFile
 from parity.pair import Array
+from parity.tensor_file import TensorFile
 
 __all__ = ["Proof", "Record", "prove", "record_of"]
 

@@ -10,7 +10,8 @@ from parity.alignment.follow import Attempt, Choice
 from parity.alignment.propose import Proposal
 from parity.alignment.units import LOOSE, Unit
 from parity.errors import ParityError
-from parity.settings import LAYERS, differences, kind_of
+from parity.settings import LAYERS, differences
+from parity.vocabulary import kind_of
 
 __all__ = ["AlignmentError", "candidates", "refusal"]
 

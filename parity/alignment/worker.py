@@ -22,10 +22,10 @@ import numpy as np
 from converter._describe import describe_model, load
 from parity.alignment.draw import STATISTICS, draw_output_gradient, draw_tensor
 from parity.alignment.sketch import sketch_of
-from parity.frameworks._calls import TensorFile
 from parity.frameworks._patch import patch
 from parity.frameworks._replay import read_place
 from parity.pair import Array
+from parity.tensor_file import TensorFile
 
 __all__ = ["run"]
 

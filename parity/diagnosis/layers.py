@@ -13,7 +13,8 @@ from parity.evidence import Evidence
 from parity.finding import Finding, Stage
 from parity.known import KNOWN, known_difference
 from parity.pair import Framework
-from parity.settings import LAYERS, Difference, differences, kind_of
+from parity.settings import LAYERS, Difference, differences
+from parity.vocabulary import kind_of
 
 __all__ = ["call_differences", "grouped", "layer_findings", "setting_finding"]
 

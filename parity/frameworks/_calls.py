@@ -15,39 +15,19 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from parity.frameworks._arguments import caller, settings_of
 from parity.frameworks._random import REPLAY, STREAM
 from parity.pair import Array, Side
+from parity.tensor_file import TensorFile
 
 __all__ = [
     "CallLog",
     "CallRecord",
     "Replayable",
     "Replayed",
-    "TensorFile",
 ]
-
-
-class TensorFile:
-    """Tensors one after the other in one raw file, found again by offset, dtype and shape."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: BinaryIO = path.open("wb")
-        self._file.write(bytes(8))  # so that it can be mapped even if nothing follows
-
-    def add(self, array: Array) -> list[Any]:
-        """Append a tensor and return where it is."""
-        place = [self._file.tell(), array.dtype.str, list(array.shape)]
-        self._file.write(np.ascontiguousarray(array).data if array.size else b"")
-        return place
-
-    def close(self) -> None:
-        self._file.close()
 
 
 @dataclass(frozen=True)

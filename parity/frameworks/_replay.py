@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from parity.frameworks._calls import CallLog, TensorFile
+from parity.frameworks._calls import CallLog
 from parity.pair import Array
+from parity.tensor_file import TensorFile
 
 __all__ = ["read_place", "replay"]
 

@@ -3,7 +3,8 @@
 import pytest
 
 from parity.causes import CAUSES
-from parity.settings import LAYERS, OPTIMIZERS, SCHEDULERS, differences, kind_of, operation_of
+from parity.settings import LAYERS, OPTIMIZERS, SCHEDULERS, differences
+from parity.vocabulary import kind_of, operation_of
 
 SIDES = ("torch", "paddle")
 BATCH_NORM = (
