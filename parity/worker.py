@@ -10,7 +10,6 @@ recorded never piles up. Needs numpy and its framework only.
 from __future__ import annotations
 
 import faulthandler
-import hashlib
 import importlib
 import importlib.util
 import json
@@ -38,7 +37,7 @@ from parity.frameworks._random import EVALUATION, STREAM
 from parity.frameworks._replay import read_place, replay
 from parity.functions import side_factory
 from parity.pair import Array, Side
-from parity.ranks import Ranks, RunsOnly, when_parent_ends
+from parity.ranks import Ranks, RunsOnly, digests, when_parent_ends
 from parity.recorder import Recorder, Replica, call_floors, disturbed, same_randomness
 from parity.tensor_file import TensorFile
 
@@ -117,16 +116,8 @@ class _Built:
     """By network, the tensors that loading left as they were."""
 
 
-def _digest(array: Array) -> str:
-    content = np.ascontiguousarray(array).data if array.size else b""
-    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
-
-
 def _digests(framework: ModuleType, side: Side) -> dict[str, dict[str, str]]:
-    return {
-        name: {key: _digest(array) for key, array in framework.state(net)[0].items()}
-        for name, net in side.networks.items()
-    }
+    return {name: digests(framework.state(net)[0]) for name, net in side.networks.items()}
 
 
 class _Session:
