@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from parity.align import COUNTER, Alignment, Match, NetworkTensors, align
 from parity.differences import RUNNING_VAR_NOTE, running_var_bounds
 from parity.errors import ComparisonError
 from parity.judge import Quantity, Row, Status, judge
+from parity.matching import COUNTER, Match, Matching, NetworkTensors, match_tensors
 from parity.metrics import Metrics, measure
 from parity.pair import Array, Framework
 from parity.renaming import Rules, rules_for
@@ -49,7 +49,7 @@ class Comparison:
         self._rules = rules or {}
         self._lockstep = lockstep
         self.frameworks = frameworks
-        self.alignments: dict[str, Alignment] = {}
+        self.matchings: dict[str, Matching] = {}
         self.scales: dict[str, float] = {}
         """Of the last unit: the norm over the network of its gradients, or of each optimizer slot."""
         self.terms = 0
@@ -75,12 +75,12 @@ class Comparison:
                 for framework, message in zip(self.frameworks, (reference, port), strict=True)
             )
             rules = rules_for(self._rules, network)
-            alignment = self.alignments[network] = align(network, ours, theirs, rules)
-            for name, target in alignment.missing.items():
+            matching = self.matchings[network] = match_tensors(network, ours, theirs, rules)
+            for name, target in matching.missing.items():
                 yield self._bare(-1, "parameter", network, name, "missing", f"the port has no '{target}'")
-            for name in alignment.unexpected:
+            for name in matching.unexpected:
                 yield self._bare(-1, "parameter", network, name, "unexpected", "only the port has it")
-            for name, problem in alignment.misshapen.items():
+            for name, problem in matching.misshapen.items():
                 yield self._bare(-1, "parameter", network, name, "differs", problem)
 
     def losses(self, iteration: int, reference: Mapping[str, Any], port: Mapping[str, Any]) -> Iterator[Row]:
@@ -120,9 +120,9 @@ class Comparison:
         ``tensors`` may be a part.
         """
         network, iteration = message["network"], message["iteration"]
-        alignment = self.alignments[network]
-        message, port_message = alignment.named_apart(0, message), alignment.named_apart(1, port_message)
-        tensors = alignment.taken_apart(0, tensors[0]), alignment.taken_apart(1, tensors[1])
+        matching = self.matchings[network]
+        message, port_message = matching.named_apart(0, message), matching.named_apart(1, port_message)
+        tensors = matching.taken_apart(0, tensors[0]), matching.taken_apart(1, tensors[1])
         scales = message.get("scales")
         self.scales = {}
         self.terms = message.get("terms", 0)
@@ -161,7 +161,7 @@ class Comparison:
 
         Paddle's ``clear_grad`` leaves zeros. Once an optimizer steps, its state tells the two apart.
         """
-        matches = {n: match for n, match in self.alignments[network].matches.items() if not match.buffer}
+        matches = {n: match for n, match in self.matchings[network].matches.items() if not match.buffer}
         measured = {
             name: measure_all_or_some(reference[name], match.to_reference(port[match.port]))
             for name, match in matches.items()
@@ -200,7 +200,7 @@ class Comparison:
         port: Arrays,
     ) -> Iterator[Row]:
         measured: dict[str, tuple[Quantity, Metrics, bool, str]] = {}
-        for name, match in self.alignments[network].matches.items():
+        for name, match in self.matchings[network].matches.items():
             quantity: Quantity = "buffer" if match.buffer else "parameter"
             if name not in reference or match.port not in port:
                 yield self._unkept(iteration, quantity, network, name)
@@ -282,14 +282,14 @@ class Comparison:
         reference: Arrays,
         port: Arrays,
     ) -> Iterator[Row]:
-        alignment = self.alignments[network]
+        matching = self.matchings[network]
         measured: dict[str, Metrics] = {}
         matched = set()
         for key in recorded[0]:
             name, _, slot = key.rpartition("/")
-            if name not in alignment.matches:  # reported when the networks were matched
+            if name not in matching.matches:  # reported when the networks were matched
                 continue
-            match = alignment.matches[name]
+            match = matching.matches[name]
             port_key = f"{match.port}/{slot}"
             matched.add(port_key)
             if port_key not in recorded[1]:

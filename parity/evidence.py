@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parity.activations import CallComparison
-from parity.align import Alignment
 from parity.calls import Aligned, Call, CallTable
 from parity.judge import Row
+from parity.matching import Matching
 from parity.pair import Array, Framework
 from parity.process import Role
 from parity.replays import Replay
@@ -60,7 +60,7 @@ class Evidence:
     reference: Mapping[str, Any] = field(default_factory=dict)
     """The sides' descriptions of themselves (parity/frameworks/_describe.py)."""
     port: Mapping[str, Any] = field(default_factory=dict)
-    alignments: Mapping[str, Alignment] = field(default_factory=dict)
+    matchings: Mapping[str, Matching] = field(default_factory=dict)
     values: list[ValueDifference] = field(default_factory=list)
     iterations: dict[int, Iteration] = field(default_factory=dict)
     replays: dict[int, Replay] = field(default_factory=dict)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from parity.align import Alignment
 from parity.finding import Finding
+from parity.matching import Matching
 from parity.pair import Array, Framework
 from parity.workers import Event
 
@@ -70,7 +70,7 @@ class FirstSteps:
             if theirs and _family(ours) in _FORMULAS and _family(ours) == _family(theirs):
                 self._settings[name] = ours, theirs
 
-    def take(self, event: Event, alignment: Alignment) -> None:
+    def take(self, event: Event, matching: Matching) -> None:
         """Keep what the formulas need: parameters before and after, gradients and the optimizers' state."""
         quantity, network, iteration = (event.reference[key] for key in ("quantity", "network", "iteration"))
         if not self._settings or iteration > 0:
@@ -78,7 +78,7 @@ class FirstSteps:
         slots = {each.slot for each in _FORMULAS.values()} if quantity == "optimizer" else {""}
         for side, arrays in enumerate(event.tensors):
             kept = {}
-            for name, match in alignment.matches.items():
+            for name, match in matching.matches.items():
                 own = name if side == 0 else match.port
                 for slot in slots:
                     key = f"{own}/{slot}" if slot else own

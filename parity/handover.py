@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from parity.align import COUNTER
 from parity.compare import Comparison
 from parity.errors import UsageError
+from parity.matching import COUNTER
 from parity.pair import Array
 from parity.process import Run
 from parity.sample import Sample
@@ -35,20 +35,20 @@ class Handover:
             return
         if quantity not in ("state", "optimizer"):
             return
-        alignment = comparison.alignments[network]
+        matching = comparison.matchings[network]
         reference, port = event.tensors
         given = dict(port)  # what only the port has stays as it is
         for key, array in reference.items():
             name, slash, slot = key.partition("/")
-            match = alignment.matches.get(name)
+            match = matching.matches.get(name)
             if isinstance(array, Sample):
                 raise UsageError("a compact recording cannot hand over its state; leave out --lockstep")
             if match is not None:
                 laid_out = array if slot == COUNTER else match.to_port(array)
                 given[f"{match.port}{slash}{slot}"] = laid_out
-        given = alignment.put_together(1, given)
+        given = matching.put_together(1, given)
         self._arrays |= {f"{network}|{name}": np.array(array) for name, array in given.items()}
-        if quantity == "optimizer" and network == list(comparison.alignments)[-1]:
+        if quantity == "optimizer" and network == list(comparison.matchings)[-1]:
             path = self._folder / f"state-{iteration % 2}.npz"
             np.savez(path, **self._arrays)  # type: ignore[arg-type]  # names are no flags
             self._arrays = {}

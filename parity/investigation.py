@@ -43,7 +43,7 @@ class Investigation:
             name: array.astype(comparison.dtype) if array.dtype.kind == "f" else array
             for name, array in batch.items()
         }
-        self.evidence = Evidence(frameworks, batch=batch, alignments=comparison.alignments)
+        self.evidence = Evidence(frameworks, batch=batch, matchings=comparison.matchings)
         self._first_steps = FirstSteps(frameworks)
         self._digests: dict[str, str] = {}
         self._heads: dict[str, Head] = {}
@@ -59,12 +59,12 @@ class Investigation:
         if event.reference["iteration"] < 0:
             self.initial_state(event, rows)
         self._apart(event)
-        self._first_steps.take(event, self._comparison.alignments[event.reference["network"]])
+        self._first_steps.take(event, self._comparison.matchings[event.reference["network"]])
 
     def _apart(self, event: Event) -> None:
         """Note what the processes of one side have otherwise."""
         network = event.reference["network"]
-        matches = self._comparison.alignments[network].matches
+        matches = self._comparison.matchings[network].matches
         names = {match.port: name for name, match in matches.items()}
         for role, message in zip(ROLES, (event.reference, event.port), strict=True):
             if found := message.get("apart"):
@@ -76,14 +76,14 @@ class Investigation:
     def initial_state(self, event: Event, rows: Sequence[Row]) -> None:
         """Look into the initial values that differ, while their arrays are there."""
         network = event.reference["network"]
-        alignment = self._comparison.alignments[network]
+        matching = self._comparison.matchings[network]
         untouched = set(self.evidence.port["networks"][network].get("untouched", ()))
         reference, port = event.tensors
-        for name in alignment.matches:
+        for name in matching.matches:
             if name in reference:
                 self._digests[digest(reference[name])] = f"{network}.{name}"
         for row in rows:
-            match = alignment.matches.get(row.name)
+            match = matching.matches.get(row.name)
             if row.good or match is None or row.metrics is None:
                 continue
             expected, actual = reference[row.name], match.to_reference(port[match.port])
@@ -144,7 +144,7 @@ class Investigation:
         wrong = any(not row.good or row.status == "inconclusive" for row in evidence.rows)
         if wrong and evidence.alone:
             self._replay(workers)
-        return diagnose(evidence, self._first_steps.findings(list(self._comparison.alignments)))
+        return diagnose(evidence, self._first_steps.findings(list(self._comparison.matchings)))
 
     def _replay(self, workers: Workers) -> None:
         first = self.evidence.iterations.get(0)
@@ -168,7 +168,7 @@ class Investigation:
         """Return the port's name, within its layer, of a layer's parameter, and its way back."""
         network, _, path = where.partition(".")
         prefix = f"{path}." if path else ""
-        alignment = self._comparison.alignments.get(network)
-        match = alignment.matches.get(f"{prefix}{name}") if alignment else None
+        matching = self._comparison.matchings.get(network)
+        match = matching.matches.get(f"{prefix}{name}") if matching else None
         own = self._renaming.own_path(where).partition(".")[2]
         return (match.port.removeprefix(f"{own}." if own else ""), match.to_reference) if match else None

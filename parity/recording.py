@@ -25,11 +25,11 @@ import numpy as np
 
 from converter import RuleFile
 from converter.knowledge import Expected, Knowledge, LayerSpec
-from parity.align import Alignment, NetworkTensors, packed_in_torch
 from parity.calls import CallTable, align_calls
 from parity.errors import ComparisonError, TraceError, UsageError
 from parity.folder import replaced_folder
 from parity.introspect import layers_of
+from parity.matching import Matching, NetworkTensors, packed_in_torch
 from parity.pair import Array, Framework, Pair
 from parity.process import Alone, Job, Role, Run, spool_folder
 from parity.recorder import INITIAL
@@ -267,7 +267,7 @@ class _Units:
 
     def __init__(self, compact: bool) -> None:
         self._compact = compact
-        self._packed: dict[str, Alignment] = {}
+        self._packed: dict[str, Matching] = {}
         self._first: dict[str, dict[str, Array]] = {}
 
     def ready(self, message: Mapping[str, Any]) -> None:

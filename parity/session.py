@@ -207,14 +207,14 @@ class _Session:
             for trace, message in zip(traces, messages, strict=True):
                 trace.losses(message)
         elif event.kind == "unit":
-            alignment = comparison.alignments[event.reference["network"]]
+            matching = comparison.matchings[event.reference["network"]]
             event = replace(
                 event,
-                reference=alignment.named_apart(0, event.reference),
-                port=alignment.named_apart(1, event.port),
+                reference=matching.named_apart(0, event.reference),
+                port=matching.named_apart(1, event.port),
                 tensors=(
-                    alignment.taken_apart(0, event.tensors[0]),
-                    alignment.taken_apart(1, event.tensors[1]),
+                    matching.taken_apart(0, event.tensors[0]),
+                    matching.taken_apart(1, event.tensors[1]),
                 ),
             )
             messages = event.reference, event.port
@@ -245,7 +245,7 @@ class _Session:
             if not wanted and (row.good or spent > _KEPT_BYTES):
                 continue
             parameter, slash, slot = row.name.partition("/")
-            match = comparison.alignments[network].matches.get(parameter)
+            match = comparison.matchings[network].matches.get(parameter)
             names = (row.name, f"{match.port}{slash}{slot}" if match else row.name)
             for side, name, arrays in zip(kept, names, event.tensors, strict=True):
                 if name in arrays and not isinstance(arrays[name], Sample):

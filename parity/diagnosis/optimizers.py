@@ -76,8 +76,8 @@ def _own_settings(
 ) -> Iterator[Finding]:
     """Parameters with a rate or decay of their own, where the optimizers' are equal."""
     settings = [dict(zip(side["parameters"], side["settings"], strict=True)) for side in (ours, theirs)]
-    for network, alignment in evidence.alignments.items():
-        for match in alignment.matches.values():
+    for network, matching in evidence.matchings.items():
+        for match in matching.matches.values():
             expected = settings[0].get(f"{network}.{match.owners[0]}")
             actual = settings[1].get(f"{network}.{match.owners[1]}")
             if match.buffer or expected is None or actual is None:
@@ -93,8 +93,8 @@ def _own_settings(
 def _trained(evidence: Evidence, names: list[str], side: int) -> set[str]:
     """Return an optimizer's parameters by the reference's names, BatchNorm's statistics left out."""
     found = set()
-    for network, alignment in evidence.alignments.items():
-        for match in alignment.matches.values():
+    for network, matching in evidence.matchings.items():
+        for match in matching.matches.values():
             if not match.buffer and f"{network}.{match.owners[side]}" in names:
                 found.add(f"{network}.{match.reference}")
     return found
@@ -124,11 +124,11 @@ def _owned(
 
 def frozen_findings(evidence: Evidence) -> Iterator[Finding]:
     """Parameters that the reference trains and the port does not."""
-    for network, alignment in evidence.alignments.items():
+    for network, matching in evidence.matchings.items():
         ours, theirs = (
             set(side["networks"][network].get("frozen", ())) for side in (evidence.reference, evidence.port)
         )
-        for match in alignment.matches.values():
+        for match in matching.matches.values():
             if match.owners[1] in theirs and match.owners[0] not in ours and not match.buffer:
                 where = f"{network}.{match.owners[0]}"
                 yield Finding(
@@ -150,8 +150,8 @@ def tying_findings(evidence: Evidence) -> Iterator[Finding]:
         for optimizer in evidence.reference.get("optimizers", {}).values()
         for name in optimizer["parameters"]
     }
-    for network, alignment in evidence.alignments.items():
-        names = {match.port: match.reference for match in alignment.matches.values() if not match.buffer}
+    for network, matching in evidence.matchings.items():
+        names = {match.port: match.reference for match in matching.matches.values() if not match.buffer}
         ours, theirs = (
             {
                 name: number

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from parity import ComparisonError
-from parity.align import NetworkTensors, align
+from parity.matching import NetworkTensors, match_tensors
 
 
 def network(framework, layers, buffers=(), **shapes):
@@ -20,7 +20,7 @@ def test_what_has_no_counterpart_is_named():
         "torch", TORCH, fc__weight=(2, 3), fc__bias=(2,), bn__running_mean=(2,), bn__num_batches_tracked=()
     )
     port = network("paddle", {}, fc__weight=(2, 3), bn___mean=(2,), extra=(1,))
-    found = align("net", reference, port)
+    found = match_tensors("net", reference, port)
     assert found.missing == {"fc.bias": "fc.bias"}
     assert found.unexpected == ("extra",)
     assert found.misshapen == {"fc.weight": "the port should have [3, 2], and has [2, 3]"}
@@ -30,7 +30,7 @@ def test_what_has_no_counterpart_is_named():
 def test_what_only_torch_has_is_expected_when_torch_is_the_port():
     reference = network("paddle", {}, bn___mean=(2,))
     port = network("torch", TORCH, bn__running_mean=(2,), bn__num_batches_tracked=())
-    found = align("net", reference, port)
+    found = match_tensors("net", reference, port)
     assert (found.unexpected, found.missing) == ((), {})
     assert found.matches["bn._mean"].port == "bn.running_mean"
 
@@ -38,7 +38,7 @@ def test_what_only_torch_has_is_expected_when_torch_is_the_port():
 def test_a_layer_without_a_rule_is_an_error_that_names_it():
     reference = network("torch", {"odd": "Odd"}, odd__weight=(2, 2))
     with pytest.raises(ComparisonError, match="class Odd is no layer of either framework"):
-        align("net", reference, network("paddle", {}))
+        match_tensors("net", reference, network("paddle", {}))
 
 
 PACKED = network("torch", {"a": "MultiheadAttention"}, a__in_proj_weight=(6, 2), a__in_proj_bias=(6,))
@@ -54,7 +54,7 @@ SPLIT = network(
 def test_a_tensor_that_is_several_is_matched_by_its_parts(packed_side):
     """Either side may have it; parts are laid out as the other side has them, and can be put together."""
     sides = (PACKED, SPLIT) if packed_side == 0 else (SPLIT, PACKED)
-    found = align("net", *sides)
+    found = match_tensors("net", *sides)
     assert (found.missing, found.unexpected, found.misshapen) == ({}, (), {})
     part, tensor = "a.in_proj_weight[k_proj.weight]", "a.k_proj.weight"
     ours, theirs = (part, tensor) if packed_side == 0 else (tensor, part)
@@ -77,7 +77,7 @@ def test_a_tensor_that_is_several_is_matched_by_its_parts(packed_side):
 
 
 def test_messages_name_the_parts():
-    found = align("net", PACKED, SPLIT)
+    found = match_tensors("net", PACKED, SPLIT)
     message = {
         "tensors": [["a.in_proj_bias", "<f4"]],
         "absent": ["a.in_proj_weight"],
@@ -94,7 +94,7 @@ def test_a_part_that_the_port_lacks_is_named():
     lacking = network(
         "paddle", {}, **{f"a__{each}_proj__weight": (2, 2) for each in "qv"}, a__q_proj__bias=(3,)
     )
-    found = align("net", PACKED, lacking)
+    found = match_tensors("net", PACKED, lacking)
     assert found.missing["a.in_proj_weight[k_proj.weight]"] == "a.k_proj.weight"
     assert "a.in_proj_bias[q_proj.bias]" in found.misshapen
 
@@ -102,7 +102,7 @@ def test_a_part_that_the_port_lacks_is_named():
 def test_the_second_names_of_a_recurrent_net_are_no_surprise():
     reference = network("torch", {"r": "GRU"}, r__weight_ih_l0=(6, 2))
     port = network("paddle", {"r": "GRU"}, **{"r__weight_ih_l0": (6, 2), "r__0__cell__weight_ih": (6, 2)})
-    there, back = align("net", reference, port), align("net", port, reference)
+    there, back = match_tensors("net", reference, port), match_tensors("net", port, reference)
     assert list(there.matches) == ["r.weight_ih_l0"]
     assert there.unexpected == ()
     assert list(back.matches) == ["r.weight_ih_l0"]

@@ -14,7 +14,7 @@ from converter.rule_file import NO_RULES
 from parity.errors import ComparisonError
 from parity.pair import Array, Framework
 
-__all__ = ["COUNTER", "Alignment", "Match", "NetworkTensors", "Parts", "align", "packed_in_torch"]
+__all__ = ["COUNTER", "Match", "Matching", "NetworkTensors", "Parts", "match_tensors", "packed_in_torch"]
 
 COUNTER = "step"
 """The slot that counts an optimizer's steps: a number, not laid out like its parameter."""
@@ -64,7 +64,7 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Alignment:
+class Matching:
     """One network's matches by the reference's name, and what has no counterpart.
 
     A tensor that is several on the other side (a packed ``in_proj_weight``) is matched by its parts, which
@@ -137,9 +137,9 @@ class _Expected:
     """From the port's layout to the reference's."""
 
 
-def align(
+def match_tensors(
     network: str, reference: NetworkTensors, port: NetworkTensors, rules: RuleFile = NO_RULES
-) -> Alignment:
+) -> Matching:
     """Match the tensors of one network by converted name, never by position or shape.
 
     ``rules`` are the user's, for a port with names of its own.
@@ -163,7 +163,7 @@ def align(
             matches[name] = Match(name, wanted.port, owners[0] in reference.buffers, *ways, owners)
     known = {wanted.port for wanted in found.expected.values()} | found.torch_only
     unexpected = tuple(name for name in shapes if name not in known)
-    return Alignment(matches, missing, unexpected, misshapen, found.packed)
+    return Matching(matches, missing, unexpected, misshapen, found.packed)
 
 
 @dataclass
@@ -198,13 +198,13 @@ def _expected(network: str, reference: NetworkTensors, port: NetworkTensors, rul
     return found
 
 
-def packed_in_torch(network: NetworkTensors) -> Alignment:
-    """Return an alignment that takes a Torch network's packed tensors apart, and knows nothing else.
+def packed_in_torch(network: NetworkTensors) -> Matching:
+    """Return a matching that takes a Torch network's packed tensors apart, and knows nothing else.
 
     Raises `ComparisonError` when the converter has no rule for one of them.
     """
     nothing = NetworkTensors("paddle", {}, {}, frozenset())
-    return Alignment({}, {}, (), {}, _expected("the network", network, nothing, NO_RULES).packed)
+    return Matching({}, {}, (), {}, _expected("the network", network, nothing, NO_RULES).packed)
 
 
 def _expect(found: _Found, step: Step, torch_is_reference: bool) -> None:
