@@ -50,8 +50,13 @@ class ModelProcess:
     def __enter__(self) -> ModelProcess:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()  # it has nothing to lose
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()  # upon which it ends
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_SECONDS if kind is None else 0)
+        self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:

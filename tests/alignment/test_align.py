@@ -85,6 +85,7 @@ def test_the_file_can_be_read_by_people_and_by_the_converter(tagger, tmp_path):
     assert {"torch", "paddle", "limit"} <= proof.keys()
 
 
+@pytest.mark.traced
 def test_layers_of_ones_own_are_found_by_their_data():
     found = align(f"{TORCH}:Own", f"{PADDLE}:Own", [Input((4, 8))])
     assert found.rules == (
@@ -172,6 +173,7 @@ def test_the_proof_catches_a_rule_that_is_wrong(monkeypatch):
     assert "'bn.weight': the parameter gradient differs by " in str(caught.value)
 
 
+@pytest.mark.traced
 def test_the_command_writes_rules_that_convert(dgtool, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(aligning.__file__).rpartition("/parity/")[0])
     models = ("--reference", f"{TORCH}:Small", "--port", f"{PADDLE}:Small", "--input", "2,3,8,8")

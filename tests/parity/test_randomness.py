@@ -60,6 +60,7 @@ def line_of(text):
         return next(f"{path}:{number}" for number, line in enumerate(file, 1) if text in line)
 
 
+@pytest.mark.traced
 def test_a_port_that_draws_as_the_reference_does_agrees(tmp_path):
     result = run("right", tmp_path, Run("float32", 2), Run("float64", 2))
     assert (result.verdict, list(result.findings)) == ("rounding", [])
@@ -72,6 +73,7 @@ def test_a_port_that_draws_as_the_reference_does_agrees(tmp_path):
     assert singles == pytest.approx(values, rel=1e-5)
 
 
+@pytest.mark.traced
 def test_hidden_draws_are_named_with_their_lines(tmp_path):
     result = run("hidden", tmp_path)
     assert result.verdict == "defect"
@@ -250,6 +252,7 @@ np.savez(out, **found)
 """
 
 
+@pytest.mark.traced
 def test_every_shared_function_gives_the_same_on_both_sides(run_python, tmp_path):
     values = []
     for number, framework in enumerate(("torch", "paddle")):
