@@ -67,13 +67,17 @@ def compare(
 
     """
     with errors_to_exit_codes():
+        from parity import UsageError
         from parity.compare_files import compare_files
         from parity.diagnosis import hidden
         from parity.process import run_reprod_log
         from parity.report import print_pairs
         from parity.result import rows_to_json
 
-        if (reference / "recording.json").is_file() and (port / "recording.json").is_file():
+        recorded = [path for path in (reference, port) if (path / "recording.json").is_file()]
+        if len(recorded) == 1:
+            raise UsageError(f"{recorded[0]} is a recording; compare it with another (dgtool record)")
+        if recorded:
             raise typer.Exit(_recordings(reference, port, json_output, quiet))
         if floor is not None:
             raise typer.Exit(_by_floor(reference, port, floor, rtol, atol, log, json_output, quiet))

@@ -36,3 +36,11 @@ def test_what_cannot_be_written_is_said(arguments, message, dgtool, tmp_path):
     assert done.exit_code == 2
     assert message in done.stderr
     assert not (tmp_path / "mine").exists()
+
+
+def test_a_recording_is_compared_with_a_recording(dgtool, tmp_path):
+    (tmp_path / "recorded").mkdir()
+    (tmp_path / "recorded" / "recording.json").write_text("{}")
+    (tmp_path / "other").mkdir()
+    done = dgtool("compare", "recorded", "other")
+    assert (done.exit_code, "recorded is a recording; compare it with another" in done.stderr) == (2, True)
