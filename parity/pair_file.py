@@ -116,6 +116,8 @@ class PairFile:
     def load(cls, path: Path) -> PairFile:
         """Read a file, or the one in a folder. Raises `UsageError`, naming the file."""
         path = path / FILE if path.is_dir() else path
+        if not path.is_file():
+            raise UsageError(f"there is no {path}, which would describe a pair; dgtool new-pair writes one")
         try:
             return cls._parse(path.resolve(), _toml.loads(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, _toml.TOMLDecodeError, RecursionError, UsageError) as error:

@@ -63,6 +63,11 @@ def test_what_a_file_cannot_mean_is_named(change, message, tmp_path):
     assert "pair.toml" in str(caught.value)
 
 
+def test_a_folder_without_a_pair_says_what_writes_one(tmp_path):
+    with pytest.raises(UsageError, match=r"there is no .*pair\.toml.*dgtool new-pair writes one"):
+        load_pair(str(tmp_path))
+
+
 def test_batches_are_drawn_by_name_and_iteration():
     pair = load_pair(str(FOLDER))
     options = pair.options({"batch": 200})
