@@ -95,6 +95,7 @@ CAUSES: dict[str, Cause] = {
     "tying": Cause(
         "a parameter of its own where the other side shares one", "share it as the reference does"
     ),
+    "untying": Cause("a parameter shared", "give each layer its own, as the reference does"),
     "frozen": Cause("a parameter that is not trained", "let it train (stop_gradient=False)"),
     "not_cleared": Cause("gradients left to add up", "clear them where the reference does"),
     "cleared": Cause("gradients cleared that the reference keeps", "do not clear them there"),

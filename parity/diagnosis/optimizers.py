@@ -161,7 +161,10 @@ def tying_findings(evidence: Evidence) -> Iterator[Finding]:
             for side in (evidence.reference, evidence.port)
         )
         theirs = {names[name]: number for name, number in theirs.items() if name in names}
-        for side, groups, others in (("reference", ours, theirs), ("port", theirs, ours)):
+        for side, cause, groups, others in (
+            ("reference", "tying", ours, theirs),
+            ("port", "untying", theirs, ours),
+        ):
             first: dict[int, str] = {}
             for name, number in groups.items():
                 one = first.setdefault(number, name)
@@ -171,9 +174,9 @@ def tying_findings(evidence: Evidence) -> Iterator[Finding]:
                         "defect",
                         "gradients",
                         f"{network}.{name}",
-                        "tying",
+                        cause,
                         f"{network}.{name} and {network}.{one} are one parameter in the {side} only",
                         "both sides' lists of parameters show it",
-                        CAUSES["tying"].change,
+                        CAUSES[cause].change,
                         evidence.line_of_layer(f"{network}.{name}".rpartition(".")[0]),
                     )

@@ -57,7 +57,7 @@ CONVERTER = (
         "q-is-k",
         "queries and keys are one Linear",
         ("net.text.attention.q.*", "net.text.attention.k.*", "net.text.attention.?", OPTIMIZER),
-        ("swapped", "optimizer_parameters", "tying"),
+        ("swapped", "optimizer_parameters", "untying"),
     ),
 )
 MODEL = (
