@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -208,6 +210,7 @@ def run_check(
             keep=keep,
             progress=progress,
             reference=reference,
+            command=shlex.join(["dgtool", *sys.argv[1:]]),
         )
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from parity.call_agreement import CallAgreement
 from parity.diagnosis import consequences, verdict_of
 from parity.errors import TraceError
 from parity.finding import Finding, Verdict
 from parity.judge import LIMITS, SCALES, Quantity, Row
+from parity.matched_tensor import MatchedTensor
 from parity.metrics import Metrics
+from parity.picture import Picture
 
 __all__ = ["RESULT_FILE", "SCHEMA", "Loss", "Result", "json_safe", "rows_to_json"]
 
-SCHEMA = "dgtool.check/2"
+SCHEMA = "dgtool.check/3"
 RESULT_FILE = "check.json"
 
 _STAGES: dict[Quantity, int] = {quantity: stage for stage, quantity in enumerate(SCALES)}
@@ -58,6 +61,13 @@ class Result:
     """Length of the longest sum of the run that judges, as its replica measured it; 0 without one."""
     findings: Sequence[Finding] = ()
     """What is wrong, in the order of the training step."""
+    command: str = ""
+    """The command line that made this, if one did."""
+    layers: Sequence[CallAgreement] = ()
+    """The calls of the first iteration, in the reference's order."""
+    pictures: Sequence[Picture] = ()
+    matched: Sequence[MatchedTensor] = ()
+    """Every parameter and buffer of both sides, by network, in the reference's order."""
 
     @property
     def verdict(self) -> Verdict:
@@ -96,6 +106,7 @@ class Result:
         content["findings"] = [finding.to_json() for finding in self.findings]
         content["losses"] = [{**asdict(loss), "difference": loss.difference} for loss in self.losses]
         content["rows"] = rows_to_json(self.rows)
+        content |= {name: [asdict(each) for each in getattr(self, name)] for name in _PARTS}
         safe: dict[str, Any] = json_safe(content)
         return safe
 
@@ -121,12 +132,26 @@ class Result:
             content["shared_hyperparameters"] = list(content["shared_hyperparameters"])
             content["rows"] = [_row_from_json(row) for row in content["rows"]]
             content["losses"] = [_loss_from_json(loss) for loss in content["losses"]]
+            content |= {name: [read(each) for each in content[name]] for name, read in _PARTS.items()}
             return cls(**content)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
                 f"{folder}: holds no readable {RESULT_FILE} ({type(error).__name__}: {error}); "
                 f"give the folder that dgtool check-bp wrote (--out)"
             ) from error
+
+
+def _picture_from_json(content: dict[str, Any]) -> Picture:
+    return Picture(**{name: _number(v) if name in _FIGURES else v for name, v in content.items()})
+
+
+_FIGURES = ("low", "high", "max_abs")
+_PARTS: Mapping[str, Callable[[Any], Any]] = {
+    "layers": CallAgreement.from_json,
+    "pictures": _picture_from_json,
+    "matched": MatchedTensor.from_json,
+}
+"""What is read back part by part, and how."""
 
 
 def rows_to_json(rows: Sequence[Row]) -> list[Any]:
@@ -144,7 +169,7 @@ def _row_from_json(content: dict[str, Any]) -> Row:
     metrics = content.pop("metrics")
     if metrics is not None:
         metrics.pop("relative_l2")
-        metrics["worst_index"] = tuple(metrics["worst_index"])
+        metrics["worst_index"], metrics["ulps"] = tuple(metrics["worst_index"]), tuple(metrics["ulps"])
         metrics = Metrics(**{name: _number(value) for name, value in metrics.items()})
     figures: dict[str, Any] = {name: float(content.pop(name)) for name in ("error", "limit", "floor")}
     if content["dtype"] not in LIMITS or content["quantity"] not in SCALES:

@@ -46,6 +46,7 @@ def check(
     keep: Sequence[str] = (),
     progress: Progress = lambda role, run, iteration: None,
     reference: Path | None = None,
+    command: str = "",
 ) -> Result:
     """Run both sides of ``pair`` from the same weights and data, and compare everything they record.
 
@@ -53,7 +54,8 @@ def check(
     initial weights. ``weights`` is a checkpoint of either framework (the pair's seeded weights if
     None). ``keep`` names tensors (globs on ``network.name``) whose values stay in the traces beside
     those that differ. ``reference`` is a recording of the reference (`parity.recording`), which takes the
-    place of running it and brings its weights.
+    place of running it and brings its weights. ``command`` is the command line, for the report to say how to
+    run the check again.
 
     Writes into the folder ``out``: ``check.json``, a trace for each run and side, and reprod_log's
     files for the first run. ``out`` is replaced as a whole when the check ends, or left alone when
@@ -97,6 +99,7 @@ def check(
                 spool,
                 rules_of(pair),
             )
+            session.result.command = command
             session.follow(workers)
             workers.finish()
         session.result.save(folder)
