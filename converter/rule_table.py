@@ -14,8 +14,8 @@ _IN_THE_WEIGHTS_STEAD = ("weight_g", "weight_v", "weight_orig", "weight_u", "par
 _HEAD = (
     "# The table of rules",
     "",
-    "What [conversion](converting.md) does to every tensor of a layer, by the layer's type; `;` stands between",
-    "layers with the same rules. Rendered from the code by `python -m converter.rule_table`.",
+    "What [conversion](converting.md) does to every tensor of a layer, by the layer's type. Layers with the",
+    "same rules share their rows. Rendered from the code by `python -m converter.rule_table`.",
     "",
     "## Layers",
     "",
