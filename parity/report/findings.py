@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from parity.finding import Finding
 from parity.report.sentence import verdict_sentence
@@ -32,16 +33,25 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
         if others:
             shown = ", ".join(others[:_SHOWN_PLACES])
             more = f" and {len(others) - _SHOWN_PLACES} more" if len(others) > _SHOWN_PLACES else ""
-            console.print(f"   also:     {escape(shown + more)}")
+            _print_entry(console, "also:", shown + more)
         if found.line:
             # Never folded: a path is clicked and copied whole.
             console.print(f"   at:       {escape(_relative(found.line))}", soft_wrap=True)
         if found.evidence:
-            console.print(f"   because:  {escape(found.evidence)}")
+            _print_entry(console, "because:", found.evidence)
         if found.change:
-            console.print(f"   change:   {escape(found.change)}")
+            _print_entry(console, "change:", found.change)
     if findings:
         console.print()
+
+
+def _print_entry(console: Console, name: str, text: str) -> None:
+    """Print what has a name; what does not fit in a line goes on below its beginning."""
+    beginning = f"   {name:10}"
+    lines = Text(text).wrap(console, max(console.width - len(beginning), 20))
+    for line in lines:
+        line.rstrip()
+    console.print(Text(beginning) + Text("\n" + " " * len(beginning)).join(lines), soft_wrap=True)
 
 
 def _relative(line: str) -> str:
