@@ -25,7 +25,7 @@ from dgtool.new_pair import new_pair
 from dgtool.noise_floor import noise_floor
 from dgtool.record import record
 from dgtool.verify import verify
-from tests.documents import COPIED, ROOT, environment, follow, lay_out, read, steps
+from tests.documents import BLOCK, COPIED, ROOT, environment, follow, lay_out, read, steps
 
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
@@ -86,12 +86,30 @@ def test_every_example_of_help_runs(tmp_path):
         assert finished.returncode == 0, f"{example}\n{finished.stdout}{finished.stderr}"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", [*DOCUMENTS, "README.zh-CN.md", "CONTRIBUTING.md"])
 def test_links_between_documents_lead_somewhere(document):
     text = read(document)
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)#:]+)\)", prose):
         assert ((ROOT / document).parent / target).exists(), target
+
+
+def skeleton(document: str) -> dict[str, list[str]]:
+    """Return what two languages of a document share, in its order."""
+    text = read(document)
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return {
+        "blocks": [re.sub(r" *# .*", "", block) for _, _, block in BLOCK.findall(text)],
+        "headings": re.findall(r"^#+ ", prose, re.MULTILINE),
+        "links": [link for link in re.findall(r"\]\((.*?)\)", prose) if not link.startswith("README")],
+        "commands": re.findall(r"^\| (`.*?`) \|", prose, re.MULTILINE),
+    }
+
+
+def test_the_readmes_of_both_languages_show_the_same():
+    """Commands and what they print (without comments), and where links lead."""
+    assert skeleton("README.zh-CN.md") == skeleton("README.md")
+    assert all(skeleton("README.md").values())
 
 
 def test_the_changelog_knows_the_version():
