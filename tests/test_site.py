@@ -2,11 +2,12 @@
 
 import re
 import runpy
-from pathlib import Path
+from html import unescape
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.documents import BLOCK, BREAK, ROOT, read, section
+
 LINKS = runpy.run_path(str(ROOT / "docs/site_links.py"))
 PAGES = runpy.run_path(str(ROOT / "docs/site_pages.py"))
 
@@ -100,3 +101,17 @@ def test_every_document_is_in_the_navigation():
     listed = re.findall(r"[\w./-]+\.md", (ROOT / "mkdocs.yml").read_text())
     assert {path.name for path in (ROOT / "docs").glob("*.md")} <= set(listed)
     assert set(PAGES["ELSEWHERE"].values()) <= set(listed)
+
+
+def test_the_terminals_picture_shows_the_run_of_the_readmes_section():
+    """Every line that the section shows of the broken run is a line of the picture, or its beginning."""
+    svg = (ROOT / "docs/pictures/check-bp.svg").read_text()
+    assert re.findall(r"https?://[^\"]*", svg) == [
+        "http://www.w3.org/2000/svg"
+    ]  # a name, asked for by nobody
+    shown: dict[str, str] = {}
+    for place, text in re.findall(r'<text [^>]*?\by="([\d.]+)"[^>]*>([^<]*)</text>', svg):
+        shown[place] = shown.get(place, "") + "".join(unescape(text).split())
+    _, _, block = BLOCK.findall(section(read("README.md"), BREAK))[0]
+    for line in filter(None, block.replace("...\n", "").splitlines()):
+        assert any(each.startswith("".join(line.split())) for each in shown.values()), line
