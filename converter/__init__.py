@@ -11,8 +11,18 @@ if TYPE_CHECKING:
     from converter.knowledge import Assumption, Knowledge, LayerSpec, ModelError, describe
     from converter.load import load_into
     from converter.operations import describe_operations
-    from converter.pipeline import Conversion, Source, check_target, convert, framework_of, open_source, plan
+    from converter.pipeline import (
+        Conversion,
+        Source,
+        check_target,
+        convert,
+        finish,
+        framework_of,
+        open_source,
+        plan,
+    )
     from converter.planner import Request, make_plan
+    from converter.ranks import Part
     from converter.rule_file import RuleFile
     from converter.selection import select
     from converter.steps import Plan, Step, converted
@@ -27,6 +37,7 @@ __all__ = [
     "Knowledge",
     "LayerSpec",
     "ModelError",
+    "Part",
     "Plan",
     "PlanError",
     "Problem",
@@ -42,6 +53,7 @@ __all__ = [
     "converted",
     "describe",
     "describe_operations",
+    "finish",
     "framework_of",
     "load_into",
     "make_plan",
@@ -61,8 +73,9 @@ _HOMES = {
     "converter.knowledge": "Assumption Knowledge LayerSpec ModelError describe",
     "converter.load": "load_into",
     "converter.operations": "describe_operations",
-    "converter.pipeline": "Conversion Source check_target convert framework_of open_source plan",
+    "converter.pipeline": "Conversion Source check_target convert finish framework_of open_source plan",
     "converter.planner": "Request make_plan",
+    "converter.ranks": "Part",
     "converter.rule_file": "RuleFile",
     "converter.selection": "select",
     "converter.steps": "Plan Step converted",

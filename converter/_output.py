@@ -6,7 +6,7 @@ import errno
 import fcntl
 import glob
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from itertools import chain
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from converter.checkpoint import Framework
     from converter.execute import Shard
 
-__all__ = ["Output", "remove_partials"]
+__all__ = ["Output", "remove_abandoned", "remove_partials"]
 
 _FLUSH_BYTES = 128 << 20
 
@@ -123,8 +123,13 @@ class _Flusher:
 
 
 def remove_partials(file: Path) -> None:
-    """Remove what runs that were killed have left of a file; what a living one writes is locked."""
-    for partial in file.parent.glob(f".{glob.escape(file.stem)}.partial.*{glob.escape(file.suffix)}"):
+    """Remove what runs that were killed have left of a file."""
+    remove_abandoned(file.parent.glob(f".{glob.escape(file.stem)}.partial.*{glob.escape(file.suffix)}"))
+
+
+def remove_abandoned(partials: Iterable[Path]) -> None:
+    """Remove partial files that nobody writes; what a living process writes is locked."""
+    for partial in partials:
         with suppress(OSError), partial.open("rb") as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             partial.unlink()

@@ -1,16 +1,19 @@
-"""Who does the work: two threads of this process, several processes, or an executor of the caller's."""
+"""Who does the work: an engine's executor, an executor of the caller's, or whoever asks for it."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["Workers", "batches", "employ"]
+from converter.errors import UsageError
+
+__all__ = ["ENGINES", "AtOnce", "Workers", "batches", "employ", "engine"]
 
 _THREADS = 2
 """Enough for one process: copying, hashing and comparing release the interpreter's lock."""
@@ -49,30 +52,65 @@ class Workers:
                 future.exception()
 
 
+class AtOnce(Executor):
+    """Does what it is given at once, in the same thread; not any more when a file is gone."""
+
+    def __init__(self, while_exists: Path) -> None:
+        self._while_exists = while_exists
+
+    def submit(self, work: Callable[..., Result], /, *arguments: Any, **options: Any) -> Future[Result]:
+        """Call the function; `FileNotFoundError` is the result if the file is gone."""
+        future: Future[Result] = Future()
+        try:
+            self._while_exists.stat()
+            future.set_result(work(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def _local(workers: int) -> Executor:
+    """Processes of this machine; two threads of this process, which need not be started, for one worker."""
+    if workers == 1:
+        return ThreadPoolExecutor(_THREADS, "converter")
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    # Spawned, for a process with threads or a framework in it must not be forked.
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start)
+
+
+ENGINES: Mapping[str, Callable[[int], Executor]] = {"local": _local}
+"""What gives an executor of so many workers, by the name that the user has for it.
+
+What an executor is given to do can be pickled, names files and holds no tensors.
+"""
+
+
+@contextmanager
+def engine(name: str, workers: int) -> Iterator[Executor]:
+    """Open an engine. Raises `UsageError` for an unknown one."""
+    if name not in ENGINES:
+        raise UsageError(f"'{name}' is no engine (--engine {', '.join(ENGINES)})")
+    executor = ENGINES[name](workers)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
 @contextmanager
 def employ(count: int = 1, executor: Executor | None = None) -> Iterator[Workers]:
     """Give workers, and see that none works on when the block is left, however it is left."""
-    if executor is not None:
-        given = Workers(executor)
-        try:
-            yield given
-        finally:
-            given.stop()
+    if executor is None:
+        with engine("local", count) as opened:
+            yield Workers(opened)
         return
-    pool: Executor
-    if count == 1:
-        pool = ThreadPoolExecutor(_THREADS, "converter")
-    else:
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-
-        # Spawned, for a process with threads or a framework in it must not be forked.
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(count, context, _start)
+    given = Workers(executor)
     try:
-        yield Workers(pool)
+        yield given
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        given.stop()
 
 
 def _start() -> None:
