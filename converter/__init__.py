@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from converter.checkpoint import Checkpoint, TensorInfo
+    from converter.engines import engine
     from converter.errors import ConverterError, FormatError, PlanError, Problem, UsageError, VerifyError
     from converter.execute import write
     from converter.formats import open_checkpoint
@@ -53,6 +54,7 @@ __all__ = [
     "converted",
     "describe",
     "describe_operations",
+    "engine",
     "finish",
     "framework_of",
     "load_into",
@@ -67,6 +69,7 @@ __all__ = [
 
 _HOMES = {
     "converter.checkpoint": "Checkpoint TensorInfo",
+    "converter.engines": "engine",
     "converter.errors": "ConverterError FormatError PlanError Problem UsageError VerifyError",
     "converter.execute": "write",
     "converter.formats": "open_checkpoint",

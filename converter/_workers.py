@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from converter.errors import UsageError
+from converter.engines import engine
 
-__all__ = ["ENGINES", "AtOnce", "Workers", "batches", "employ", "engine"]
-
-_THREADS = 2
-"""Enough for one process: copying, hashing and comparing release the interpreter's lock."""
+__all__ = ["AtOnce", "Workers", "batches", "employ"]
 
 _BATCH_BYTES = 32 << 20
 
@@ -69,36 +63,6 @@ class AtOnce(Executor):
         return future
 
 
-def _local(workers: int) -> Executor:
-    """Processes of this machine; two threads of this process, which need not be started, for one worker."""
-    if workers == 1:
-        return ThreadPoolExecutor(_THREADS, "converter")
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    # Spawned, for a process with threads or a framework in it must not be forked.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start)
-
-
-ENGINES: Mapping[str, Callable[[int], Executor]] = {"local": _local}
-"""What gives an executor of so many workers, by the name that the user has for it.
-
-What an executor is given to do can be pickled, names files and holds no tensors.
-"""
-
-
-@contextmanager
-def engine(name: str, workers: int) -> Iterator[Executor]:
-    """Open an engine. Raises `UsageError` for an unknown one."""
-    if name not in ENGINES:
-        raise UsageError(f"'{name}' is no engine (--engine {', '.join(ENGINES)})")
-    executor = ENGINES[name](workers)
-    try:
-        yield executor
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
 @contextmanager
 def employ(count: int = 1, executor: Executor | None = None) -> Iterator[Workers]:
     """Give workers, and see that none works on when the block is left, however it is left."""
@@ -111,23 +75,6 @@ def employ(count: int = 1, executor: Executor | None = None) -> Iterator[Workers
         yield given
     finally:
         given.stop()
-
-
-def _start() -> None:
-    """Begin a worker process: its parent takes care of Ctrl-C, and it ends with its parent."""
-    import multiprocessing
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    from multiprocessing.connection import wait
-
-    wait([sentinel])
-    os._exit(1)
 
 
 def batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[tuple[Item, ...]]:

@@ -23,7 +23,7 @@ class Part:
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.count:
-            raise UsageError(f"'{self}' is no part; those of {self.count} are 1/{self.count} and so on")
+            raise UsageError(f"'{self}' is no part; W parts are counted from 1/W to W/W")
 
     @classmethod
     def parse(cls, text: str) -> Part:
