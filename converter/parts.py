@@ -147,6 +147,8 @@ def records(folder: Path) -> Iterator[Record]:
 def _record(content: dict[str, Any]) -> Record:
     if content["schema"] != _SCHEMA:
         raise ValueError(content["schema"])
+    if not all(isinstance(content[key], dict) for key in ("made", "sources", "shards")):
+        raise TypeError
     sources = {name: Read(**read) for name, read in content["sources"].items()}
     sizes = [size for read in sources.values() for size in (read.nbytes, read.modified_ns)]
     texts = [

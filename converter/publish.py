@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from converter import _copy, provenance
-from converter._output import remove_abandoned
+from converter._output import remove_abandoned, remove_partials
 from converter._workers import Workers, employ
 from converter.checkpoint import Checkpoint
 from converter.errors import VerifyError
@@ -62,6 +62,7 @@ def publish(
     if found:
         listed = "".join(f"\n  - {problem}" for problem in found)
         raise VerifyError(f"{target} cannot be finished, and nothing was changed:{listed}")
+    remove_partials(target)
     target.unlink(missing_ok=True)  # an index of shards that are about to be replaced
     for shard in whole.division:
         _take_its_name(whole, shard, changes[shard.file], metadata)
