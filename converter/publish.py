@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 
@@ -53,15 +56,13 @@ def publish(
     others: list[Record] = []
     for record in records(whole.folder):
         (ours if record.made == whole.metadata else others).append(record)
-    with employ(workers, executor) as run:
-        absent = list(_absent(whole, ours, others))
-        digests = {} if absent else _source_digests(whole, ours, run)
+    _refuse(target, _absent(whole, ours, others))
+    with employ(workers, executor) as run, _held(whole.folder) as held:
+        digests = _source_digests(whole, ours, run, held)
         metadata = provenance.describe(whole.metadata[provenance.PLAN], digests)
-        changes = {} if absent else {shard.file: _changes(whole, shard, metadata) for shard in whole.division}
-        found = absent or [*_misread(ours, digests), *_altered(whole, ours, changes, run, progress)]
-    if found:
-        listed = "".join(f"\n  - {problem}" for problem in found)
-        raise VerifyError(f"{target} cannot be finished, and nothing was changed:{listed}")
+        changes = {shard.file: _changes(whole, shard, metadata) for shard in whole.division}
+        altered = _altered(whole, ours, changes, run, held, progress)
+        _refuse(target, chain(_misread(ours, digests), altered))
     remove_partials(target)
     target.unlink(missing_ok=True)  # an index of shards that are about to be replaced
     for shard in whole.division:
@@ -73,6 +74,20 @@ def publish(
     with suppress(OSError):  # it holds parts of another plan
         whole.folder.rmdir()
     return Written((*(shard.file for shard in whole.division), target), {})
+
+
+def _refuse(target: Path, found: Iterable[str]) -> None:
+    listed = "".join(f"\n  - {problem}" for problem in found)
+    if listed:
+        raise VerifyError(f"{target} cannot be finished, and nothing was changed:{listed}")
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[Path]:
+    """Give a file that is there as long as somebody waits for what is hashed."""
+    with NamedTemporaryFile(prefix=".finish.partial.", dir=folder) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # a partial file without a lock is nobody's
+        yield Path(held.name)
 
 
 def _absent(whole: Parted, ours: Sequence[Record], others: Sequence[Record]) -> Iterator[str]:
@@ -103,7 +118,7 @@ def _differs(made: Mapping[str, str], expected: Mapping[str, str]) -> str:
     return f"is of another {'source' if same_plan else 'plan'} (other options, or another SRC)"
 
 
-def _source_digests(whole: Parted, ours: Sequence[Record], run: Workers) -> dict[Path, str]:
+def _source_digests(whole: Parted, ours: Sequence[Record], run: Workers, held: Path) -> dict[Path, str]:
     """Return the SHA-256 of every source's file: a part's word, if it has read this very file."""
     known: dict[Path, str] = {}
     hashes: dict[Path, Future[str]] = {}
@@ -113,7 +128,7 @@ def _source_digests(whole: Parted, ours: Sequence[Record], run: Workers) -> dict
             if (read.nbytes, read.modified_ns) == (status.st_size, status.st_mtime_ns):
                 known[file] = read.sha256
         if file not in known:
-            hashes[file] = run.submit(provenance.sha256, file)
+            hashes[file] = run.submit(provenance.sha256, file, held)
     return {file: known[file] if file in known else hashes[file].result() for file in whole.sources}
 
 
@@ -131,12 +146,14 @@ def _altered(
     ours: Sequence[Record],
     changes: Mapping[Path, Sequence[_Change]],
     run: Workers,
+    held: Path,
     progress: Callable[[str, int], None],
 ) -> Iterator[str]:
     """Tell which parts' shards are gone, or are not what they were when the part had written them."""
     there = [shard for shard in whole.division if _present(whole, shard).is_file()]
     work = [
-        (_present(whole, shard), [(at, before) for at, before, _ in changes[shard.file]]) for shard in there
+        (_present(whole, shard), held, [(at, before) for at, before, _ in changes[shard.file]])
+        for shard in there
     ]
     digests: dict[str, str] = {}
     for number, digest in run.map(_digest, work):
@@ -149,9 +166,8 @@ def _altered(
                 yield f"part {record.part}: {name} {what}: run --part {record.part} again"
 
 
-def _digest(work: tuple[Path, Sequence[tuple[int, bytes]]]) -> str:
-    file, instead = work
-    return provenance.sha256(file, None, instead)
+def _digest(work: tuple[Path, Path, Sequence[tuple[int, bytes]]]) -> str:
+    return provenance.sha256(*work)
 
 
 def _present(whole: Parted, shard: Shard) -> Path:

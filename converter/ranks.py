@@ -28,7 +28,7 @@ class Part:
     @classmethod
     def parse(cls, text: str) -> Part:
         """Read ``2/3``. Raises `UsageError` for anything else."""
-        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         if match is None:
             raise UsageError(f"'{text}' is no part; write --part 2/3 for the second of three, or --part env")
         return cls(int(match[1]), int(match[2]))
