@@ -109,7 +109,6 @@ def test_parts_in_any_order_give_the_bytes_of_one_process(source, plan, tmp_path
     assert [path.name for path in out.iterdir() if path.is_dir()] == []
 
 
-@pytest.mark.traced
 def test_parts_by_processes_and_by_an_executor_of_ones_own(source, plan, out, right):
     write(source, plan, out, 1, count=2, workers=2)
     write(source, plan, out, 2, count=2, executor=Immediately())
