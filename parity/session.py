@@ -268,6 +268,8 @@ class _Session:
     def finish(self, workers: Workers) -> None:
         """Conclude, and write what remains: the traces' descriptions, reprod_log's files of the first run."""
         self.result.terms = self._comparisons[-1].terms
+        matchings = self._comparisons[0].matchings.values()
+        self.result.matched = [tensor for matching in matchings for tensor in matching.tensors]
         self.result.rows += self._investigation.evaluate(workers)
         self.result.findings = self._investigation.conclude(workers, self.result.rows)
         self.result.environments = {role: workers.environments[role] for role in ROLES}
