@@ -26,7 +26,8 @@ class MatchedTensor:
     layer: str
     """The reference's kind of layer: ``Linear``."""
     rule: str
-    """Empty where there is none; otherwise what is done to the reference's tensor, as ``dgtool convert --dry-run`` says it: ``transpose``."""
+    """What is done to the reference's tensor, as ``dgtool convert --dry-run`` says it: ``transpose``. Empty
+    where no rule leads to the port's tensor."""
     reference_shape: tuple[int, ...]
     port_shape: tuple[int, ...]
     dtype: str

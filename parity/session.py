@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from parity import reprod
+from parity.call_agreement import call_agreements
 from parity.compare import Comparison
 from parity.errors import UsageError, WorkerError
 from parity.folder import replaced_folder
@@ -272,6 +273,7 @@ class _Session:
         self.result.matched = [tensor for matching in matchings for tensor in matching.tensors]
         self.result.rows += self._investigation.evaluate(workers)
         self.result.findings = self._investigation.conclude(workers, self.result.rows)
+        self.result.layers = call_agreements(self._investigation.evidence, self.result.findings)
         self.result.environments = {role: workers.environments[role] for role in ROLES}
         for pair, networks in zip(self._traces, self._networks, strict=True):
             for role, trace, described in zip(ROLES, pair, networks, strict=True):
