@@ -164,6 +164,8 @@ def check_bp(
             console = output_console(quiet)
             print_result(console, result)
             console.print(f"result, traces and reprod_log files: {out}", style="dim", markup=False)
+            for note in result.notes:
+                console.print(note, style="dim", markup=False)
             if not (out / "bp_align_diff.log").is_file():
                 console.print("no bp_align_diff.log: reprod_log is not installed beside Paddle", style="dim")
     raise typer.Exit(result.exit_code)

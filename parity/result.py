@@ -66,6 +66,8 @@ class Result:
     layers: Sequence[CallAgreement] = ()
     """The calls of the first iteration, in the reference's order."""
     pictures: Sequence[Picture] = ()
+    notes: Sequence[str] = ()
+    """What could not be kept, and why."""
     matched: Sequence[MatchedTensor] = ()
     """Every parameter and buffer of both sides, by network, in the reference's order."""
 

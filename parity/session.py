@@ -18,6 +18,7 @@ from parity.handover import Handover
 from parity.investigation import Investigation
 from parity.judge import Row
 from parity.pair import Array, Framework, Implementation, Pair
+from parity.picture import keep_pictures
 from parity.process import ROLES, Job, Role, Run, spool_folder
 from parity.recording import Recording
 from parity.renaming import Renaming, Rules, rules_of
@@ -99,6 +100,7 @@ def check(
                 Path(calls),
                 spool,
                 rules_of(pair),
+                getattr(pair, "pictures", {}),
             )
             session.result.command = command
             session.follow(workers)
@@ -154,7 +156,10 @@ class _Session:
         calls: Path,
         spool: Path,
         rules: Rules,
+        pictures: Mapping[str, str] | None = None,
     ) -> None:
+        """Prepare; ``pictures`` are the pair's names for them, None where none are kept."""
+        self._pictures = pictures
         self._folder = folder
         self._keep = keep
         self._frameworks = frameworks
@@ -273,7 +278,12 @@ class _Session:
         self.result.matched = [tensor for matching in matchings for tensor in matching.tensors]
         self.result.rows += self._investigation.evaluate(workers)
         self.result.findings = self._investigation.conclude(workers, self.result.rows)
-        self.result.layers = call_agreements(self._investigation.evidence, self.result.findings)
+        evidence = self._investigation.evidence
+        self.result.layers = call_agreements(evidence, self.result.findings)
+        if self._pictures is not None:
+            self.result.pictures, self.result.notes = keep_pictures(
+                self._folder, self.result.dtypes[-1], evidence.iterations, self._pictures
+            )
         self.result.environments = {role: workers.environments[role] for role in ROLES}
         for pair, networks in zip(self._traces, self._networks, strict=True):
             for role, trace, described in zip(ROLES, pair, networks, strict=True):
