@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from DG_pair import DISCOGAN
 from parity import ComparisonError, Result, Run, Trace, TraceError, UsageError, WorkerError, check, load_pair
@@ -69,6 +70,26 @@ def test_a_result_is_read_back_as_it_was(tiny):
     assert loaded.losses == result.losses
     assert loaded.to_json() == result.to_json()
     assert json.loads((folder / "check.json").read_text())["result"] == "pass"
+
+
+def test_what_is_kept_of_a_correct_pair(tiny):
+    """Every tensor of both sides, every call, how many elements are how far apart; no pictures of no images."""
+    result, folder = tiny
+    for position, side in enumerate(("reference", "port")):
+        named = [(each.reference, each.port)[position] for each in result.matched]
+        tensors = Trace.open(folder / "float32" / side).networks["net"]["tensors"]
+        assert sorted(name for name in named if name) == sorted(tensors)
+    rules = {each.reference: (each.port, each.layer, each.rule) for each in result.matched}
+    assert rules["fc.weight"] == ("fc.weight", "Linear", "transpose")
+    assert rules["norm.num_batches_tracked"] == ("", "BatchNorm1d", "drop")
+    called = [row.name for row in result.rows if (row.quantity, row.iteration) == ("activation", 0)]
+    assert {each.where for each in result.layers} == {name.partition(" output")[0] for name in called}
+    assert all(each.outputs.agrees and not each.culprit for each in result.layers)
+    assert not any(each.alone for each in result.layers)  # nothing gave cause to make calls again
+    for row in result.rows:
+        if row.metrics is not None and not row.name.endswith("/step"):
+            assert sum(row.metrics.ulps) == (row.metrics.count if row.quantity != "loss" else 0), row
+    assert (result.pictures, (folder / "pictures").exists()) == ([], False)
 
 
 def test_traces_hold_what_was_kept_and_compare_again_without_a_framework(tiny):
@@ -272,6 +293,7 @@ def test_only_losses_are_recorded_when_asked(tmp_path):
     result = run(DISCOGAN, tmp_path / "run", runs=(Run("float32", 2, "losses"),), width=4)
     assert (result.verdict, result.exit_code) == ("inconclusive", 4)
     assert {row.quantity for row in result.rows} == {"loss"}
+    assert (result.layers, result.pictures, len(result.matched)) == ([], [], 116)
     assert (tmp_path / "run" / "bp_align_diff.log").read_text().count("mean diff: check passed") == 4
 
 
@@ -368,12 +390,83 @@ def test_a_folder_of_someone_elses_is_not_replaced(tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
-def test_what_differs_is_kept_within_bounds(tmp_path, monkeypatch):
-    monkeypatch.setattr("parity.session._KEPT_BYTES", 100_000)
-    result = run("tests.planted:SLOPE", tmp_path / "run", width=4)
-    size = sum(path.stat().st_size for path in (tmp_path / "run").rglob("*.safetensors"))
+@pytest.fixture(scope="module")
+def slope(tmp_path_factory):
+    """DiscoGAN whose LeakyReLU has slope 0.01 in the port."""
+    folder = tmp_path_factory.mktemp("slope") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("parity.session._KEPT_BYTES", 100_000)
+        return run("tests.planted:SLOPE", folder, width=4), folder
+
+
+def test_what_differs_is_kept_within_bounds(slope):
+    result, folder = slope
+    size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
     assert len(result.mismatches) > 100
     assert 100_000 < size < 400_000
+
+
+def test_culprits_are_the_layers_with_the_mistake(slope):
+    result, _ = slope
+    culprits = [each for each in result.layers if each.culprit]
+    assert {each.operation for each in culprits} == {"leakyrelu"}
+    assert len(culprits) == sum(each.operation == "leakyrelu" for each in result.layers) == 32
+    assert not any(each.alone.agrees or each.outputs.agrees for each in culprits)
+    others = [each for each in result.layers if not each.culprit and each.alone]
+    assert all(each.alone.agrees for each in others)
+    assert not all(each.outputs.agrees for each in others)  # what follows from the mistake
+    first, *_ = culprits
+    assert (first.where, first.inputs.agrees) == ("generator_B.main.1", True)
+    assert result.findings[0].line.endswith(first.line)
+
+
+TRANSLATE = """
+import sys
+import numpy as np
+import torch
+from DG_pair import DISCOGAN
+from DG_torch.model import Generator
+
+options = DISCOGAN.options({"width": 4})
+images = {name: torch.from_numpy(array).double() for name, array in DISCOGAN.batch(options, 0).items()}
+made = {}
+for slope in (0.2, 0.01):
+    generators = []
+    for name in ("generator_A", "generator_B"):
+        generator = Generator(4, False).double().eval()
+        generator.load_state_dict({k: torch.from_numpy(v) for k, v in DISCOGAN.weights(options)[name].items()})
+        for layer in generator.modules():
+            if isinstance(layer, torch.nn.LeakyReLU):
+                layer.negative_slope = slope
+        generators.append(generator)
+    G_A, G_B = generators
+    A, B = images["A"], images["B"]
+    AB, BA = G_B(B), G_A(A)
+    found = {"A": A, "AB": AB, "ABA": G_A(AB), "B": B, "BA": BA, "BAB": G_B(BA)}
+    made |= {f"{name} {slope}": image[0].detach().numpy() for name, image in found.items()}
+np.savez(sys.argv[1], **made)
+"""
+
+
+def test_pictures_show_what_the_generators_make(slope, run_python, tmp_path):
+    """Made again in Torch alone, with the right slope and with the wrong one."""
+    result, folder = slope
+    run_python(TRANSLATE, tmp_path / "images.npz")
+    images = np.load(tmp_path / "images.npz")
+    names = ["A", "AB", "ABA", "B", "BA", "BAB"]
+    assert [(each.iteration, each.name) for each in result.pictures] == [
+        (iteration, name) for iteration in (0, 1) for name in names
+    ]
+    for each in result.pictures[:6]:
+        sides = {"reference": images[f"{each.name} 0.2"], "port": images[f"{each.name} 0.01"]}
+        difference = sides["port"] - sides["reference"]
+        expected = (sides["reference"].min(), sides["reference"].max(), np.abs(difference).max())
+        assert (each.low, each.high, each.max_abs) == pytest.approx(expected, rel=1e-6)
+        levels = {side: (image - each.low) / (each.high - each.low) * 255 for side, image in sides.items()}
+        levels["difference"] = 127.5 + 127.5 * difference / (each.max_abs or 1.0)
+        for side, level in levels.items():
+            drawn = np.moveaxis(np.asarray(Image.open(folder / getattr(each, side)), float), -1, 0)
+            assert np.abs(drawn - level.clip(0, 255)).max() < 0.51, (each.name, side)
 
 
 def test_a_trace_cannot_reach_outside_its_folder(tiny, tmp_path):
