@@ -72,7 +72,7 @@ def compare(
         from parity.diagnosis import hidden
         from parity.process import run_reprod_log
         from parity.report import print_pairs
-        from parity.result import rows_to_json
+        from parity.result import row_to_json
 
         recorded = [path for path in (reference, port) if (path / "recording.json").is_file()]
         if len(recorded) == 1:
@@ -82,12 +82,12 @@ def compare(
         if floor is not None:
             raise typer.Exit(_by_floor(reference, port, floor, rtol, atol, log, json_output, quiet))
         rows = compare_files(reference, port, rtol=rtol, atol=atol)
-        code = 1 if not rows or not all(row.good for row in rows) else 4 if hidden(rows) else 0
+        code = 1 if not rows or not rows.good.all() else 4 if hidden(rows) else 0
         if log is not None:
             run_reprod_log(reference, port, log)
         if json_output:
             said = {0: "pass", 1: "mismatch", 4: "inconclusive"}[code]
-            print_json({"result": said, "rows": rows_to_json(rows)})
+            print_json({"result": said, "rows": [*map(row_to_json, rows)]})
         else:
             print_pairs(output_console(quiet), rows, (str(reference), str(port)))
     raise typer.Exit(code)

@@ -80,6 +80,7 @@ def grad_diff(
     with errors_to_exit_codes():
         from parity import Result, UsageError
         from parity.report import print_gradients
+        from parity.result import row_to_json
 
         loop = given_options(
             settings,
@@ -120,7 +121,7 @@ def grad_diff(
                     keep=[],
                     quiet=quiet or json_output,
                 )
-        gradients = [row for row in result.rows if row.quantity == "gradient" and row.iteration == iteration]
+        gradients = result.rows.where(quantity="gradient", iteration=iteration)
         if not gradients:
             raise UsageError(
                 f"no gradients of iteration {iteration} were recorded ({result.iters} iterations were)"
@@ -132,15 +133,8 @@ def grad_diff(
         shown = shown[:top]
         if json_output:
             kept = {(row.network, row.name) for row in shown}
-            content = result.to_json()
-            content["rows"] = [
-                row
-                for row in content["rows"]
-                if row["quantity"] == "gradient"
-                and row["iteration"] == iteration
-                and (row["network"], row["name"]) in kept
-            ]
-            print_json({"iteration": iteration, "sort": sort.value, "gradients": content["rows"]})
+            found = [row_to_json(row) for row in gradients if (row.network, row.name) in kept]
+            print_json({"iteration": iteration, "sort": sort.value, "gradients": found})
         else:
             print_gradients(output_console(quiet), result, shown, iteration, len(differing))
     raise typer.Exit(1 if differing else 0)

@@ -9,21 +9,25 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from converter.formats._atomic import atomic_path
 from parity.call_agreement import CallAgreement
 from parity.diagnosis import consequences, verdict_of
 from parity.errors import TraceError
 from parity.finding import Finding, Verdict
-from parity.judge import LIMITS, SCALES, Quantity, Row
+from parity.judge import LIMITS, SCALES, Row
 from parity.matched_tensor import MatchedTensor
-from parity.metrics import Metrics
 from parity.picture import Picture
+from parity.rows import Rows
+from parity.rows_file import ROWS_FILE, load_rows, save_rows
 
-__all__ = ["RESULT_FILE", "SCHEMA", "Loss", "Result", "json_safe", "rows_to_json"]
+__all__ = ["RESULT_FILE", "SCHEMA", "Loss", "Result", "json_safe", "row_to_json"]
 
 SCHEMA = "dgtool.check/3"
 RESULT_FILE = "check.json"
 
-_STAGES: dict[Quantity, int] = {quantity: stage for stage, quantity in enumerate(SCALES)}
+_STAGES = {quantity: stage for stage, quantity in enumerate(SCALES)}
 """In what order the quantities of one iteration come about."""
 
 
@@ -53,7 +57,7 @@ class Result:
     dtypes: tuple[str, ...]
     """The runs' dtypes: the one asked for, then the oracle's."""
     iters: int
-    rows: list[Row] = field(default_factory=list)
+    rows: Rows = field(default_factory=Rows)
     losses: list[Loss] = field(default_factory=list)
     shared_hyperparameters: Sequence[str] = ()
     """Layers and optimizers of Torch's that took Paddle's float32 attributes, for the float64 run."""
@@ -71,16 +75,23 @@ class Result:
     matched: Sequence[MatchedTensor] = ()
     """Every parameter and buffer of both sides, by network, in the reference's order."""
 
+    def __post_init__(self) -> None:
+        self.rows = Rows.of(self.rows)
+
     @property
     def verdict(self) -> Verdict:
         """The worst that the findings, or the rows, say."""
         return verdict_of(self.rows, self.findings)
 
     @property
-    def mismatches(self) -> list[Row]:
+    def mismatches(self) -> Rows:
         """The rows that a correct port would not show: float64 first, then in the order of causes."""
-        wrong = [row for row in self.rows if not row.good] if consequences(self.rows) else []
-        return sorted(wrong, key=lambda row: (row.dtype != "float64", row.iteration, _STAGES[row.quantity]))
+        if not consequences(self.rows):
+            return Rows()
+        wrong = self.rows.where(good=False)
+        stages = np.array([_STAGES[quantity] for quantity in wrong.words("quantity")])  # type: ignore[index]
+        order = stages[wrong.column("quantity")], wrong.column("iteration"), ~wrong.having("dtype", "float64")
+        return wrong.select(np.lexsort(order))
 
     @property
     def passed(self) -> bool:
@@ -99,6 +110,10 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values only; numbers that JSON lacks become the strings nan, inf and -inf."""
+        return {**self.json_without_rows(), "rows": [*map(row_to_json, self.rows)]}
+
+    def json_without_rows(self) -> dict[str, Any]:
+        """Return what `to_json` does, but for the rows, of which there may be a million."""
         content: dict[str, Any] = {
             "schema": SCHEMA,
             "result": {0: "pass", 1: "mismatch"}.get(self.exit_code, "inconclusive"),
@@ -107,14 +122,17 @@ class Result:
         content |= vars(self)
         content["findings"] = [finding.to_json() for finding in self.findings]
         content["losses"] = [{**asdict(loss), "difference": loss.difference} for loss in self.losses]
-        content["rows"] = rows_to_json(self.rows)
+        del content["rows"]
         content |= {name: [asdict(each) for each in getattr(self, name)] for name in _PARTS}
         safe: dict[str, Any] = json_safe(content)
         return safe
 
     def save(self, folder: Path) -> None:
-        """Write ``check.json``."""
-        (folder / RESULT_FILE).write_text(json.dumps(self.to_json(), allow_nan=False) + "\n")
+        """Write ``check.json``, and the rows as ``rows.safetensors`` (`parity.rows_file`) beside it."""
+        save_rows(self.rows, folder / ROWS_FILE)
+        with atomic_path(folder / RESULT_FILE) as partial:
+            content = {**self.json_without_rows(), "row_count": len(self.rows)}
+            partial.write_text(json.dumps(content, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Result:
@@ -132,7 +150,9 @@ class Result:
             if not content["dtypes"] or set(content["dtypes"]) - LIMITS.keys():
                 raise ValueError("the runs' dtypes are not known")
             content["shared_hyperparameters"] = list(content["shared_hyperparameters"])
-            content["rows"] = [_row_from_json(row) for row in content["rows"]]
+            content["rows"] = load_rows(folder / ROWS_FILE)
+            if len(content["rows"]) != content.pop("row_count"):
+                raise ValueError(f"{ROWS_FILE} is another result's")
             content["losses"] = [_loss_from_json(loss) for loss in content["losses"]]
             content |= {name: [read(each) for each in content[name]] for name, read in _PARTS.items()}
             return cls(**content)
@@ -156,27 +176,11 @@ _PARTS: Mapping[str, Callable[[Any], Any]] = {
 """What is read back part by part, and how."""
 
 
-def rows_to_json(rows: Sequence[Row]) -> list[Any]:
-    """Return rows as JSON values, each with its relative L2 beside its metrics."""
-    safe: list[Any] = json_safe([_row_to_json(row) for row in rows])
-    return safe
-
-
-def _row_to_json(row: Row) -> dict[str, Any]:
+def row_to_json(row: Row) -> dict[str, Any]:
+    """Return a row as JSON values, with its relative L2 beside its metrics."""
     metrics = row.metrics
-    return vars(row) | {"metrics": metrics and vars(metrics) | {"relative_l2": metrics.relative_l2}}
-
-
-def _row_from_json(content: dict[str, Any]) -> Row:
-    metrics = content.pop("metrics")
-    if metrics is not None:
-        metrics.pop("relative_l2")
-        metrics["worst_index"], metrics["ulps"] = tuple(metrics["worst_index"]), tuple(metrics["ulps"])
-        metrics = Metrics(**{name: _number(value) for name, value in metrics.items()})
-    figures: dict[str, Any] = {name: float(content.pop(name)) for name in ("error", "limit", "floor")}
-    if content["dtype"] not in LIMITS or content["quantity"] not in SCALES:
-        raise ValueError("a row is of no known dtype or quantity")
-    return Row(**content, **figures, metrics=metrics)
+    figures = metrics and json_safe(vars(metrics) | {"relative_l2": metrics.relative_l2})
+    return {**json_safe(vars(row) | {"metrics": None}), "metrics": figures}
 
 
 def _loss_from_json(content: dict[str, Any]) -> Loss:

@@ -19,9 +19,8 @@ __all__ = ["input_findings", "load_findings", "value_findings"]
 
 def load_findings(evidence: Evidence) -> Iterator[Finding]:
     """Tensors that the other side does not have, or has in another shape."""
-    for row in evidence.rows:
-        if row.iteration < 0 and not row.good and row.metrics is None:
-            yield Finding("defect", "load", row.label, "", f"{row.label}: {row.note}")
+    for row in evidence.rows.where(iteration=-1, good=False, measured=False):
+        yield Finding("defect", "load", row.label, "", f"{row.label}: {row.note}")
 
 
 def value_findings(evidence: Evidence) -> Iterator[Finding]:
