@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -95,11 +96,12 @@ def compare(
 
 def _recordings(reference: Path, port: Path, json_output: bool, quiet: bool) -> int:
     from parity.report import print_result
+    from parity.report.json import document
     from parity.session import check_recordings
 
     result = check_recordings(reference, port)
     if json_output:
-        print_json(result.to_json())
+        sys.stdout.writelines(document(result))
     else:
         print_result(output_console(quiet), result)
     return result.exit_code

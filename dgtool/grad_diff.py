@@ -62,6 +62,7 @@ def grad_diff(
     init: options.InitOption = None,
     width: options.WidthOption = None,
     extra_layers: options.ExtraLayersOption = None,
+    report: options.ReportOption = None,
     json_output: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -80,8 +81,10 @@ def grad_diff(
     with errors_to_exit_codes():
         from parity import Result, UsageError
         from parity.report import print_gradients
+        from parity.report.writers import target, write
         from parity.result import row_to_json
 
+        reports = [target(path) for path in report or ()]
         loop = given_options(
             settings,
             mode=mode,
@@ -106,6 +109,8 @@ def grad_diff(
             if not run.is_dir():
                 raise UsageError(f"{run}: no such folder; give the --out of an earlier check-bp")
             result = Result.load(run)
+            for each in reports:
+                write(result, run, each)
         else:
             with tempfile.TemporaryDirectory(prefix="dgtool-") as folder:
                 result = run_check(
@@ -121,6 +126,8 @@ def grad_diff(
                     keep=[],
                     quiet=quiet or json_output,
                 )
+                for each in reports:
+                    write(result, Path(folder) / "run", each)
         gradients = result.rows.where(quantity="gradient", iteration=iteration)
         if not gradients:
             raise UsageError(

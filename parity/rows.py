@@ -159,6 +159,13 @@ class Rows(Sequence[Row]):
         words = self.words(name)
         return {words[place] for place in np.unique(self.column(name)).tolist()}
 
+    def keys(self, *names: str) -> Column:
+        """Return a number for every row, which two rows share where they have these of `TEXTS` in common."""
+        found = np.zeros(len(self), np.int64)
+        for name in names:
+            found = found * len(self._places[name]) + self.column(name)
+        return found
+
     def numbers(self, name: str) -> Column:
         """Return the numbers of one of `LISTS`, row after row (`column` has how many each row has)."""
         lengths = self.column(name).astype(np.int64)
