@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,13 +11,29 @@ from dgtool import _options as options
 from dgtool._options import JsonOption, QuietOption
 from dgtool._shell import errors_to_exit_codes, output_console
 
+if TYPE_CHECKING:
+    from parity.changes import Changes
+
 __all__ = ["report"]
 
 
 def report(
     run: Annotated[
-        Path, typer.Argument(metavar="[RUN]", help="The folder of an earlier check-bp.", show_default=True)
-    ] = Path("dgtool-run"),
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="The folder of an earlier check-bp.  [default: dgtool-run]",
+            show_default=False,
+        ),
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            "--compare",
+            metavar="RUN1 RUN2",
+            help="Show what changed from one run to another, in place of a run.",
+        ),
+    ] = None,
     outputs: options.OutputOption = None,
     format: options.FormatOption = None,
     json_output: JsonOption = False,
@@ -26,26 +41,39 @@ def report(
 ) -> None:
     """Render a run's result for a browser, a spreadsheet, a CI server or a terminal.
 
-    Nothing is run and nothing is judged: the exit code is 0 when everything was written, whatever the
-    verdict.
+    With `--compare`, what changed between two runs, as of two versions of a port: verdicts, findings that
+    came and went, errors that moved by more than rounding can, and what the runs were made with. Nothing is
+    run and nothing is judged: the exit code is 0 when everything was written, whatever the verdict.
 
     Examples:
     - `dgtool report dgtool-run -o junit.xml -o summary.md`
 
     - `dgtool report dgtool-run -o - --format csv`
 
+    - `dgtool report --compare dgtool-run dgtool-run -o changes.md`
+
     """
     with errors_to_exit_codes():
-        from parity import Result
-        from parity.report import print_result
-        from parity.report.json import document
-        from parity.report.writers import target, write
+        from parity import Result, UsageError
+        from parity.report.writers import CHANGES, RESULT, STDOUT, target, write
 
-        targets = [target(path, format and format.value) for path in outputs or ()]
-        result = Result.load(run)
+        writers = CHANGES if compare else RESULT
+        targets = [target(path, format and format.value, writers) for path in outputs or ()]
+        targets += [target(STDOUT, "json", writers)] * json_output
+        if compare and run:
+            raise UsageError(f"--compare names both runs; leave out {run}")
+        folder = run or Path("dgtool-run")
+        found: Any = _changes(*compare) if compare else Result.load(folder)
         for each in targets:
-            write(result, run, each)
-        if json_output:
-            sys.stdout.writelines(document(result))
-        elif not targets:
-            print_result(output_console(quiet), result)
+            write(found, folder, each)
+        if not targets:
+            from parity.report import print_changes, print_result
+
+            (print_changes if compare else print_result)(output_console(quiet), found)
+
+
+def _changes(before: Path, after: Path) -> Changes:
+    from parity import Result
+    from parity.changes import changes
+
+    return changes(Result.load(before), Result.load(after))

@@ -13,9 +13,9 @@ from parity.finding import Finding
 from parity.report.sentence import verdict_sentence
 from parity.result import Result
 
-__all__ = ["print_findings", "print_verdict"]
+__all__ = ["STYLES", "print_findings", "print_verdict"]
 
-_STYLES = {
+STYLES = {
     "match": "bold green",
     "rounding": "bold green",
     "framework": "bold green",
@@ -65,4 +65,4 @@ def _relative(line: str) -> str:
 def print_verdict(console: Console, result: Result) -> None:
     """Print the verdict in one sentence."""
     says = verdict_sentence(result)
-    console.print(f"verdict: [{_STYLES[result.verdict]}]{result.verdict}[/] - {escape(says)}")
+    console.print(f"verdict: [{STYLES[result.verdict]}]{result.verdict}[/] - {escape(says)}")

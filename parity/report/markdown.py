@@ -14,7 +14,7 @@ from parity.report.sentence import verdict_sentence
 from parity.report.tables import apart, number
 from parity.result import Result
 
-__all__ = ["MAX_BYTES", "Page", "code", "document", "prose"]
+__all__ = ["MAX_BYTES", "Page", "cell", "code", "document", "prose"]
 
 MAX_BYTES = 1 << 20
 """What CI systems take as a step's summary."""
@@ -24,11 +24,16 @@ _ACTS = re.compile(r"([!#$&*+:<>\[\\\]^_`{|}~-]|(?<=[wW])\.|(?<=\d)[.)](?= ))")
 
 
 def code(text: str) -> str:
-    """Return a foreign text as a span of code, for a table's cell too: no HTML and no link in it acts."""
-    shown = printable(text).replace("|", "\\|")
+    """Return a foreign text as a span of code: no HTML and no link in it acts."""
+    shown = printable(text)
     fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
     pad = " " if not shown or shown[0] in "` " or shown[-1] in "` " else ""
     return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def cell(text: str) -> str:
+    """Return `code` for a cell of a table."""
+    return code(text).replace("|", "\\|")
 
 
 def prose(text: str) -> str:
@@ -54,7 +59,7 @@ class Page:
             self._lines.append(line)
         return fits
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], total: int) -> None:
+    def table(self, columns: Sequence[str], rows: Iterable[Iterable[str]], total: int) -> None:
         """Add a table of ``total`` rows; the cells are Markdown. It ends with the last row that fits."""
         head = f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"
         self._left -= _NOTICE_BYTES
@@ -131,7 +136,7 @@ def _losses(page: Page, result: Result) -> None:
     losses = [loss for loss in result.losses if loss.dtype == result.dtypes[-1]]
     rows = (
         (
-            code(f"{loss.name}_{loss.iteration}"),
+            cell(f"{loss.name}_{loss.iteration}"),
             f"{loss.reference:.8g}",
             f"{loss.port:.8g}",
             number(loss.difference),
@@ -154,5 +159,5 @@ def _mismatches(page: Page, result: Result) -> None:
 def _mismatch(row: Row) -> tuple[str, ...]:
     iteration = "initial" if row.iteration < 0 else str(row.iteration)
     figures = ("-", "-") if math.isnan(row.limit) else apart(row.error, row.limit)
-    note = code(row.note) if row.note else ""
-    return code(row.label), row.dtype, iteration, row.quantity, *figures, row.status, note
+    note = cell(row.note) if row.note else ""
+    return cell(row.label), row.dtype, iteration, row.quantity, *figures, row.status, note

@@ -1,4 +1,4 @@
-"""Which file takes which rendering of a result: told by its suffix."""
+"""Which file takes which rendering: told by its suffix."""
 
 from __future__ import annotations
 
@@ -8,95 +8,105 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from converter.formats._atomic import atomic_path
 from parity.errors import UsageError
-from parity.result import Result
 
-__all__ = ["FORMATS", "Target", "target", "write"]
+__all__ = ["CHANGES", "RESULT", "STDOUT", "SUFFIXES", "Target", "target", "write"]
 
-Text = Callable[[Result], Iterator[str]]
+SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    "html": (".html", ".htm"),
+    "json": (".json",),
+    "markdown": (".md", ".markdown"),
+    "junit": (".xml",),
+    "csv": (".csv",),
+    "reprod-log": (".log",),
+}
+"""Formats, and how the names of their files end."""
 
 
 @dataclass(frozen=True)
-class _Format:
-    """A rendering, made by a function of a module that is imported when it is wanted."""
+class _Writer:
+    """A function of a module that is imported when it is wanted."""
 
-    suffixes: tuple[str, ...]
     module: str
     function: str
     page: bool = False
-    """Whether the function writes a file itself and wants the run's folder, for its pictures."""
+    """Whether it writes a file, with pictures of the run's folder; all others yield text."""
+
+    def load(self) -> Callable[..., Any]:
+        """Import it. Raises `UsageError` if what it needs is not installed."""
+        try:
+            found: Callable[..., Any] = getattr(importlib.import_module(self.module), self.function)
+        except ModuleNotFoundError as error:
+            raise UsageError(f"{error.name} is not installed; pip install 'dgtool[report]'") from error
+        return found
 
 
-FORMATS: Mapping[str, _Format] = {
-    "html": _Format((".html", ".htm"), "parity.report.page", "write_page", page=True),
-    "json": _Format((".json",), "parity.report.json", "document"),
-    "markdown": _Format((".md", ".markdown"), "parity.report.markdown", "document"),
-    "junit": _Format((".xml",), "parity.report.junit", "document"),
-    "csv": _Format((".csv",), "parity.report.csv", "table"),
-    "reprod-log": _Format((".log",), "parity.report.reprod_log", "lines"),
+RESULT: Mapping[str, _Writer] = {
+    "html": _Writer("parity.report.page", "write_page", page=True),
+    "json": _Writer("parity.report.json", "document"),
+    "markdown": _Writer("parity.report.markdown", "document"),
+    "junit": _Writer("parity.report.junit", "document"),
+    "csv": _Writer("parity.report.csv", "table"),
+    "reprod-log": _Writer("parity.report.reprod_log", "lines"),
 }
-_STDOUT = Path("-")
+"""What there is of a `parity.Result`."""
+CHANGES: Mapping[str, _Writer] = {
+    "html": _Writer("parity.report.changes", "page"),
+    "json": _Writer("parity.report.changes", "json_document"),
+    "markdown": _Writer("parity.report.changes", "document"),
+}
+"""What there is of `parity.changes.Changes`."""
+STDOUT = Path("-")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A file (``-`` is standard output) and what to write there."""
+    """A file (``-`` is standard output) and what writes it."""
 
     path: Path
-    format: str
+    writer: _Writer
 
 
-def target(path: Path, format: str | None = None) -> Target:
-    """Return what to write into a file: what its suffix tells, or else ``format``.
+def target(path: Path, format: str | None = None, writers: Mapping[str, _Writer] = RESULT) -> Target:
+    """Return what writes a file: what its suffix tells, or else ``format``.
 
-    Raises `UsageError` where neither tells, or where the folder is not there: before anything is run.
+    Raises `UsageError` where neither tells, or nothing could be written there: before anything is run.
     """
-    told = [name for name, each in FORMATS.items() if path.suffix.lower() in each.suffixes]
+    told = [name for name, suffixes in SUFFIXES.items() if path.suffix.lower() in suffixes]
     name = told[0] if told else format
     if name is None:
-        known = ", ".join(suffix for each in FORMATS.values() for suffix in each.suffixes)
-        raise UsageError(
-            f"{path}: the name does not tell the format; end it with one of {known}, or say --format"
-        )
-    if path != _STDOUT and not path.parent.is_dir():
-        raise UsageError(f"{path}: there is no folder {path.parent}")
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; name a file in it")
-    if FORMATS[name].page:
-        _function(FORMATS[name])
-    return Target(path, name)
+        known = ", ".join(suffixes[0] for suffixes in SUFFIXES.values())
+        raise UsageError(f"{path}: its name does not tell the format; end it with one of {known}")
+    if name not in writers:
+        raise UsageError(f"{path}: there is no {name} of this, but {', '.join(writers)}")
+    if path.is_dir() or (path != STDOUT and not path.parent.is_dir()):
+        raise UsageError(f"{path}: is a folder, or in none; name a file")
+    writers[name].load()
+    return Target(path, writers[name])
 
 
-def write(result: Result, folder: Path, target: Target) -> None:
-    """Write a result, whose run's folder has its pictures. The file is whole or absent."""
-    chosen = FORMATS[target.format]
-    function = _function(chosen)
-    if target.path != _STDOUT:
-        with atomic_path(target.path) as partial:
-            _write(function, chosen, result, folder, partial)
-    elif chosen.page:
-        with tempfile.TemporaryDirectory(prefix="dgtool-") as name:
-            function(result, folder, Path(name) / "page.html")
-            sys.stdout.write((Path(name) / "page.html").read_text("utf-8"))
-    else:
-        sys.stdout.writelines(function(result))
-
-
-def _write(
-    function: Callable[..., Iterator[str]], chosen: _Format, result: Result, folder: Path, path: Path
-) -> None:
-    if chosen.page:
-        function(result, folder, path)
+def write(found: Any, folder: Path, target: Target) -> None:
+    """Write what was found by a run, whose folder has its pictures. A file is whole or absent."""
+    function = target.writer.load()
+    if target.path == STDOUT:
+        sys.stdout.writelines(_text(function, target.writer, found, folder))
         return
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.writelines(function(result))
+    with atomic_path(target.path) as partial:
+        if target.writer.page:
+            function(found, folder, partial)
+        else:
+            with partial.open("w", encoding="utf-8", newline="") as file:
+                file.writelines(function(found))
 
 
-def _function(chosen: _Format) -> Callable[..., Iterator[str]]:
-    try:
-        found: Callable[..., Iterator[str]] = getattr(importlib.import_module(chosen.module), chosen.function)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is not installed; pip install 'dgtool[report]'") from error
-    return found
+def _text(function: Callable[..., Any], writer: _Writer, found: Any, folder: Path) -> Iterator[str]:
+    if not writer.page:
+        yield from function(found)
+        return
+    with tempfile.TemporaryDirectory(prefix="dgtool-") as name:
+        file = Path(name) / "page.html"
+        function(found, folder, file)
+        yield file.read_text("utf-8")
