@@ -73,7 +73,7 @@ def compare(
         from parity.diagnosis import hidden
         from parity.process import run_reprod_log
         from parity.report import print_pairs
-        from parity.result import row_to_json
+        from parity.result import rows_to_json
 
         recorded = [path for path in (reference, port) if (path / "recording.json").is_file()]
         if len(recorded) == 1:
@@ -88,7 +88,7 @@ def compare(
             run_reprod_log(reference, port, log)
         if json_output:
             said = {0: "pass", 1: "mismatch", 4: "inconclusive"}[code]
-            print_json({"result": said, "rows": [*map(row_to_json, rows)]})
+            print_json({"result": said, "rows": [*rows_to_json(rows)]})
         else:
             print_pairs(output_console(quiet), rows, (str(reference), str(port)))
     raise typer.Exit(code)

@@ -82,7 +82,7 @@ def grad_diff(
         from parity import Result, UsageError
         from parity.report import print_gradients
         from parity.report.writers import target, write
-        from parity.result import row_to_json
+        from parity.result import rows_to_json
 
         reports = [target(path) for path in report or ()]
         loop = given_options(
@@ -140,7 +140,7 @@ def grad_diff(
         shown = shown[:top]
         if json_output:
             kept = {(row.network, row.name) for row in shown}
-            found = [row_to_json(row) for row in gradients if (row.network, row.name) in kept]
+            found = [row for row in rows_to_json(gradients) if (row["network"], row["name"]) in kept]
             print_json({"iteration": iteration, "sort": sort.value, "gradients": found})
         else:
             print_gradients(output_console(quiet), result, shown, iteration, len(differing))

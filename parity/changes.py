@@ -104,9 +104,8 @@ def changes(before: Result, after: Result) -> Changes:
         runs = (" and ".join(result.dtypes) for result in (before, after))
         raise UsageError("the checks have no run in common: {} against {}".format(*runs))
     dtype = common[-1]
-    rows = [result.rows.where(dtype=dtype) for result in (before, after)]
-    judged = [each.where(inner=False) for each in rows]
-    ours, theirs = _aligned(*judged)
+    ours, theirs = (result.rows.where(dtype=dtype, inner=False) for result in (before, after))
+    places = _aligned(ours, theirs)
     known = {_key(found) for found in before.findings}
     found_after = {_key(found) for found in after.findings}
     return Changes(
@@ -116,11 +115,11 @@ def changes(before: Result, after: Result) -> Changes:
         gone=tuple(found for found in before.findings if _key(found) not in found_after),
         new=tuple(found for found in after.findings if _key(found) not in known),
         same=tuple(found for found in after.findings if _key(found) in known),
-        quantities=tuple(_quantities(*rows)),
+        quantities=tuple(_quantities(before.rows, after.rows, dtype)),
         losses=tuple(_losses(before, after, dtype)),
-        tensors=tuple(_tensors(judged[0].select(ours), judged[1].select(theirs))),
-        only_before=len(judged[0]) - len(ours),
-        only_after=len(judged[1]) - len(theirs),
+        tensors=tuple(_tensors(ours, theirs, *places)),
+        only_before=len(ours) - len(places[0]),
+        only_after=len(theirs) - len(places[1]),
         settings=tuple(_settings(before, after)),
     )
 
@@ -129,9 +128,9 @@ def _key(found: Finding) -> tuple[str, ...]:
     return found.verdict, found.stage, found.where, found.cause
 
 
-def _quantities(before: Rows, after: Rows) -> Iterator[QuantityChange]:
+def _quantities(before: Rows, after: Rows, dtype: str) -> Iterator[QuantityChange]:
     for quantity in SCALES:
-        sides = [rows.where(quantity=quantity) for rows in (before, after)]
+        sides = [rows.where(quantity=quantity, dtype=dtype) for rows in (before, after)]
         errors = [each.where(measured=True).column("error") for each in sides]
         first, second = (float(each.max()) if each.size else np.nan for each in errors)
         wrong, still_wrong = (int((~each.good).sum()) for each in sides)
@@ -176,25 +175,22 @@ def _numbered(codes: Column, most: int) -> Column:
     return numbered
 
 
-def _tensors(before: Rows, after: Rows) -> Iterator[TensorChange]:
-    """Yield the tensors that moved; both have the same rows."""
-    first, second = before.column("error"), after.column("error")
-    noise = np.fmax(before.column("limit"), after.column("limit"))
+def _tensors(before: Rows, after: Rows, ours: Places, theirs: Places) -> Iterator[TensorChange]:
+    """Yield the tensors that moved; ``ours`` and ``theirs`` are the places of the rows that both have."""
+    first, second = before.column("error")[ours], after.column("error")[theirs]
+    noise = np.fmax(before.column("limit")[ours], after.column("limit")[theirs])
     by = np.abs(second - first)
     lost = np.isnan(first) != np.isnan(second)
-    moved = (by > noise) | lost | (before.good != after.good)
+    moved = np.flatnonzero((by > noise) | lost | (before.good[ours] != after.good[theirs]))
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(lost, np.inf, np.nan_to_num(by / noise, nan=0.0, posinf=np.inf))
-    places = np.flatnonzero(moved)
+        ratio = np.where(lost, np.inf, np.nan_to_num(by / noise, nan=0.0, posinf=np.inf))[moved]
     # The tensor's worst iteration, and of several that are as bad the first.
-    places = places[np.argsort(-ratio[places], kind="stable")]
-    keys = after.keys("quantity", "network", "name")[places]
-    chosen = places[np.sort(np.unique(keys, return_index=True)[1])]
-    rows = after.select(chosen)
-    for row, old, new, limit in zip(rows, first[chosen], second[chosen], noise[chosen], strict=True):
-        yield TensorChange(
-            row.quantity, row.network, row.name, row.iteration, float(old), float(new), float(limit)
-        )
+    moved = moved[np.argsort(-ratio, kind="stable")]
+    keys = after.keys("quantity", "network", "name")[theirs[moved]]
+    moved = moved[np.sort(np.unique(keys, return_index=True)[1])]
+    figures = (column[moved].tolist() for column in (first, second, noise))
+    for row, *errors_and_noise in zip(after.select(theirs[moved]), *figures, strict=True):
+        yield TensorChange(row.quantity, row.network, row.name, row.iteration, *errors_and_noise)
 
 
 def _settings(before: Result, after: Result) -> Iterator[Setting]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from parity.errors import TraceError
 from parity.finding import Finding, Verdict
 from parity.judge import LIMITS, SCALES, Row
 from parity.matched_tensor import MatchedTensor
+from parity.metrics import Metrics
 from parity.picture import Picture
-from parity.rows import Rows
+from parity.rows import FIGURES, LISTS, Rows
 from parity.rows_file import ROWS_FILE, load_rows, save_rows
 
-__all__ = ["RESULT_FILE", "SCHEMA", "Loss", "Result", "json_safe", "row_to_json"]
+__all__ = ["RESULT_FILE", "SCHEMA", "Loss", "Result", "json_safe", "rows_to_json"]
 
 SCHEMA = "dgtool.check/3"
 RESULT_FILE = "check.json"
@@ -110,7 +111,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values only; numbers that JSON lacks become the strings nan, inf and -inf."""
-        return {**self.json_without_rows(), "rows": [*map(row_to_json, self.rows)]}
+        return {**self.json_without_rows(), "rows": [*rows_to_json(self.rows)]}
 
     def json_without_rows(self) -> dict[str, Any]:
         """Return what `to_json` does, but for the rows, of which there may be a million."""
@@ -168,6 +169,8 @@ def _picture_from_json(content: dict[str, Any]) -> Picture:
 
 
 _FIGURES = ("low", "high", "max_abs")
+_OF_ROW = tuple(each.name for each in fields(Row) if each.name != "metrics")
+_METRICS = (*(each.name for each in fields(Metrics)), "relative_l2")
 _PARTS: Mapping[str, Callable[[Any], Any]] = {
     "layers": CallAgreement.from_json,
     "pictures": _picture_from_json,
@@ -176,11 +179,21 @@ _PARTS: Mapping[str, Callable[[Any], Any]] = {
 """What is read back part by part, and how."""
 
 
-def row_to_json(row: Row) -> dict[str, Any]:
-    """Return a row as JSON values, with its relative L2 beside its metrics."""
-    metrics = row.metrics
-    figures = metrics and json_safe(vars(metrics) | {"relative_l2": metrics.relative_l2})
-    return {**json_safe(vars(row) | {"metrics": None}), "metrics": figures}
+def rows_to_json(rows: Rows) -> Iterator[dict[str, Any]]:
+    """Yield rows as JSON values, each with its relative L2 beside its metrics."""
+    for columns in rows.blocks():
+        for name in (*FIGURES, "relative_l2"):
+            columns[name] = [each if math.isfinite(each) else str(each) for each in columns[name]]
+        for name in LISTS:
+            columns[name] = [*map(list, columns[name])]
+        metrics = zip(*(columns[name] for name in _METRICS), strict=True)
+        of_rows = zip(*(columns[name] for name in _OF_ROW), strict=True)
+        for values, figures in zip(of_rows, metrics, strict=True):
+            found = dict(zip(_METRICS, figures, strict=True))
+            yield {
+                **dict(zip(_OF_ROW, values, strict=True)),
+                "metrics": found if found["count"] >= 0 else None,
+            }
 
 
 def _loss_from_json(content: dict[str, Any]) -> Loss:

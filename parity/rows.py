@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from itertools import islice
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -121,11 +122,11 @@ class Rows(Sequence[Row]):
         if not -len(self) <= position < len(self):
             raise IndexError(f"no row {position} among {len(self)}")
         position %= len(self)
-        return next(self._made(slice(position, position + 1)))
+        return next(self._made(self._block(slice(position, position + 1))))
 
     def __iter__(self) -> Iterator[Row]:
-        for start in range(0, len(self), _BLOCK):
-            yield from self._made(slice(start, start + _BLOCK))
+        for block in self.blocks():
+            yield from self._made(block)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence):
@@ -168,13 +169,17 @@ class Rows(Sequence[Row]):
 
     def numbers(self, name: str) -> Column:
         """Return the numbers of one of `LISTS`, row after row (`column` has how many each row has)."""
-        lengths = self.column(name).astype(np.int64)
-        ends = np.cumsum(lengths)
-        starts = self._columns[f"{name}_start"]
-        if np.array_equal(starts, ends - lengths):
-            return self._pools[name][: ends[-1] if len(ends) else 0]
-        places: Column = np.repeat(starts - ends + lengths, lengths) + np.arange(lengths.sum())
-        return self._pools[name][places]
+        return self._gathered(name, self._all())
+
+    def blocks(self) -> Iterator[dict[str, list[Any]]]:
+        """Yield some thousand rows at a time, as Python values by column: texts, figures, tuples of numbers.
+
+        Beside the columns there is ``relative_l2``.
+        """
+        relative = self.relative_l2
+        for start in range(0, len(self), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            yield {**self._block(part), "relative_l2": relative[part].tolist()}
 
     @property
     def good(self) -> Mask:
@@ -227,7 +232,7 @@ class Rows(Sequence[Row]):
         mask = np.ones(len(self), bool)
         for name, value in wanted.items():
             mask &= self.having(name, value)
-        return self.select(mask)
+        return self._with(self._all()) if mask.all() else self.select(mask)
 
     def select(self, which: Mask | npt.NDArray[np.intp] | slice) -> Rows:
         """Return the rows of a mask, of positions (in their order), or of a slice."""
@@ -279,23 +284,33 @@ class Rows(Sequence[Row]):
             made[f"{name}_pool"] = np.array([number for each in lists for number in each], kind)
         return made
 
-    def _made(self, part: slice) -> Iterator[Row]:
-        """Make the rows of a slice."""
-        columns = {name: column[part].tolist() for name, column in self._all().items()}
-        texts = {name: [*map(self.words(name).__getitem__, columns[name])] for name in TEXTS}
-        columns |= {name: self._taken(name, columns) for name in LISTS}
+    def _made(self, columns: Mapping[str, list[Any]]) -> Iterator[Row]:
+        """Make the rows of a block."""
         metrics = zip(*(columns[name] for name in _METRICS), strict=True)
-        of_row = zip(*(texts[name] for name in TEXTS), *(columns[name] for name in _OF_ROW), strict=True)
+        of_row = zip(*(columns[name] for name in (*TEXTS, *_OF_ROW)), strict=True)
         for row, figures in zip(of_row, metrics, strict=True):
             dtype, quantity, network, name, status, note, iteration, error, limit, floor = row
             found = Metrics(*figures) if figures[0] >= 0 else None
-            said = dtype, iteration, quantity, network, name, status
-            yield Row(*said, error, limit, note, found, floor)
+            yield Row(dtype, iteration, quantity, network, name, status, error, limit, note, found, floor)
 
-    def _taken(self, name: str, columns: Mapping[str, list[int]]) -> list[tuple[int, ...]]:
-        pool = self._pools[name]
-        spans = zip(columns[f"{name}_start"], columns[name], strict=True)
-        return [tuple(pool[start : start + length].tolist()) for start, length in spans]
+    def _block(self, part: slice) -> dict[str, list[Any]]:
+        columns = {name: column[part] for name, column in self._all().items()}
+        made: dict[str, list[Any]] = {name: columns[name].tolist() for name in FIGURES}
+        for name in TEXTS:
+            words = self.words(name)
+            made[name] = [words[place] for place in columns[name].tolist()]
+        for name in LISTS:
+            numbers = iter(self._gathered(name, columns).tolist())
+            made[name] = [tuple(islice(numbers, length)) for length in columns[name].tolist()]
+        return made
+
+    def _gathered(self, name: str, columns: Mapping[str, Column]) -> Column:
+        starts, lengths = columns[f"{name}_start"], columns[name].astype(np.int64)
+        shift = starts - np.cumsum(lengths) + lengths  # from a number's place here to that in the pool
+        if not shift.any():
+            return self._pools[name][: lengths.sum()]
+        places: Column = np.repeat(shift, lengths) + np.arange(lengths.sum())
+        return self._pools[name][places]
 
 
 def _kinds() -> dict[str, type[np.generic]]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
 
-from parity.judge import Row
 from parity.report.plain import printable
 from parity.result import Result
 from parity.rows import FIGURES, LISTS, TEXTS
 
 __all__ = ["COLUMNS", "table"]
 
-_FIGURES = tuple(name for name in FIGURES if name not in ("iteration", "error", "limit", "floor"))
+_FIRST = ("dtype", "iteration", "quantity", "network", "name", "status", "error", "limit", "floor")
 COLUMNS = (
-    *("dtype", "iteration", "quantity", "network", "name", "status", "error", "limit", "floor"),
-    *_FIGURES,
+    *_FIRST,
+    *(name for name in FIGURES if name not in _FIRST),
     "relative_l2",
     *LISTS,
     "note",
@@ -30,29 +31,30 @@ def table(result: Result) -> Iterator[str]:
     Figures are written in full, as ``repr`` does, and are empty where there are none. A text that a
     spreadsheet would run as a formula has an apostrophe before it; control characters are spelled out.
     """
-    yield _line(COLUMNS)
-    for row in result.rows:
-        yield _line(_cells(row))
+    yield _lines([COLUMNS])
+    for block in result.rows.blocks():
+        measured = [count >= 0 for count in block["count"]]
+        columns = (_cells(name, block[name], measured) for name in COLUMNS)
+        yield _lines(zip(*columns, strict=True))
 
 
-def _cells(row: Row) -> list[str]:
-    metrics = row.metrics
-    of_row = {name: getattr(row, name) for name in COLUMNS if hasattr(row, name)}
-    of_metrics = {} if metrics is None else {**vars(metrics), "relative_l2": metrics.relative_l2}
-    found = {**of_row, **of_metrics}
-    return [_cell(name, found.get(name)) for name in COLUMNS]
-
-
-def _cell(name: str, value: object) -> str:
-    if name in LISTS:
-        return " ".join(map(str, value)) if isinstance(value, tuple) else ""
+def _cells(name: str, values: list[Any], measured: list[bool]) -> list[str]:
     if name in TEXTS:
-        text = printable(str(value))
-        return f"'{text}" if text.startswith(_FORMULA) else text
-    return "" if value is None else repr(value)
+        return [*map(_text, values)]
+    if name in LISTS:
+        return [" ".join(map(str, each)) for each in values]
+    if name in _FIRST:
+        return [*map(repr, values)]
+    return [repr(value) if there else "" for value, there in zip(values, measured, strict=True)]
 
 
-def _line(cells: tuple[str, ...] | list[str]) -> str:
+@lru_cache(1 << 16)
+def _text(text: str) -> str:
+    shown = printable(text)
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+
+
+def _lines(rows: Iterable[tuple[str, ...]]) -> str:
     made = io.StringIO()
-    csv.writer(made).writerow(cells)
+    csv.writer(made).writerows(rows)
     return made.getvalue()

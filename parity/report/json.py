@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from parity.result import Result, json_safe, row_to_json
+from parity.result import Result, json_safe, rows_to_json
 
 __all__ = ["document"]
 
@@ -18,8 +18,8 @@ def document(result: Result, **more: Any) -> Iterator[str]:
     """
     head = {**result.json_without_rows(), **json_safe(more)}
     yield json.dumps(head, indent=2, allow_nan=False).removesuffix("\n}") + ',\n  "rows": ['
-    before = "\n    "
-    for row in result.rows:
-        yield before + json.dumps(row_to_json(row), allow_nan=False)
+    before, encode = "\n    ", json.JSONEncoder(allow_nan=False).encode
+    for row in rows_to_json(result.rows):
+        yield before + encode(row)
         before = ",\n    "
     yield "\n  ]\n}\n"
