@@ -164,7 +164,8 @@ class Rows(Sequence[Row]):
         """Return a number for every row, which two rows share where they have these of `TEXTS` in common."""
         found = np.zeros(len(self), np.int64)
         for name in names:
-            found = found * len(self._places[name]) + self.column(name)
+            column = self.column(name)
+            found = found * len(self._places[name]) + column
         return found
 
     def numbers(self, name: str) -> Column:

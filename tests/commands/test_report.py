@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -207,6 +208,15 @@ def test_a_check_whose_report_could_not_be_written_is_not_run(tmp_path, monkeypa
         shown = call(command, "--pair", "tests.planted:RAISES", "--report", "report.pdf")
         assert shown.exit_code == 2
         assert "report.pdf: its name does not tell the format" in shown.stderr
+
+
+def test_a_library_that_is_not_installed_is_said_before_anything_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(RESULT, "html", replace(RESULT["html"], module="absent_library"))
+    shown = call("check-bp", "--pair", "tests.planted:RAISES", "--report", "page.html")
+    assert shown.exit_code == 2
+    assert "absent_library is not installed; pip install 'dgtool[report]'" in shown.stderr
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_every_format_has_a_name_a_suffix_and_a_writer():

@@ -103,6 +103,16 @@ def test_masks_are_the_rows_own_properties():
     assert rows.values("status") == {row.status for row in given}
 
 
+def test_keys_are_shared_by_rows_of_the_same_texts():
+    rows = Rows(some_rows())
+    rows.keys("name")
+    rows += [bare_row("float64", 0, "loss", network, "new", "differs", "") for network in ("", "other", "")]
+    keys = rows.keys("network", "name").tolist()
+    texts = [*zip(rows.texts("network"), rows.texts("name"), strict=True)]
+    assert keys[-1] == keys[-3]
+    assert len(set(keys)) == len(set(texts)) == len(rows) - 1
+
+
 def test_a_norm_of_zero_makes_the_relative_difference_infinite_or_zero():
     def row(reference, difference):
         figures = Metrics(1, reference, 1.0, difference, 1.0, 1.0, 1.0, 1.0, (0,), 1.0, 1.0)
