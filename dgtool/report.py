@@ -21,7 +21,7 @@ def report(
     run: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[RUN]",
+            metavar="RUN",
             help="The folder of an earlier check-bp.  [default: dgtool-run]",
             show_default=False,
         ),
