@@ -115,6 +115,8 @@ def _heading(page: Page, result: Result) -> None:
         page.add(f"- {prose(line)}")
     options = ", ".join(f"{name} {value}" for name, value in result.options.items())
     page.add(f"- {result.iters} iterations in {' and '.join(result.dtypes)}; {prose(options)}")
+    for note in result.notes:
+        page.add(f"- {prose(note)}")
     if result.command:
         page.add(f"- run again: {code(result.command)}")
     page.add()
