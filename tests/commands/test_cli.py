@@ -112,7 +112,7 @@ def test_check_bp_prints_the_comparison_and_writes_the_folder(dgtool, tmp_path):
         assert text in shown.stdout
     names = {path.name for path in (tmp_path / "dgtool-run").iterdir()}
     logs = {"bp_torch.npy", "bp_paddle.npy", "bp_align_diff.log"}
-    assert names == {"check.json", "rows.safetensors", "float32", "float64", *logs}
+    assert names == {"check.json", "rows.safetensors", "pictures", "float32", "float64", *logs}
     assert shown.stderr == ""
 
     gradients = dgtool("grad-diff", "dgtool-run", "--iter", 1, "--top", 3, "--sort", "abs")
