@@ -64,6 +64,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/convert.py
+	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/verdict.py
 
 clean:
