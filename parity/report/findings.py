@@ -13,7 +13,7 @@ from parity.finding import Finding
 from parity.report.sentence import verdict_sentence
 from parity.result import Result
 
-__all__ = ["STYLES", "print_findings", "print_verdict"]
+__all__ = ["STYLES", "print_findings", "print_verdict", "relative"]
 
 STYLES = {
     "match": "bold green",
@@ -36,7 +36,7 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
             _print_entry(console, "also:", shown + more)
         if found.line:
             # Never folded: a path is clicked and copied whole.
-            console.print(f"   at:       {escape(_relative(found.line))}", soft_wrap=True)
+            console.print(f"   at:       {escape(relative(found.line))}", soft_wrap=True)
         if found.evidence:
             _print_entry(console, "because:", found.evidence)
         if found.change:
@@ -54,7 +54,8 @@ def _print_entry(console: Console, name: str, text: str) -> None:
     console.print(Text(beginning) + Text("\n" + " " * len(beginning)).join(lines), soft_wrap=True)
 
 
-def _relative(line: str) -> str:
+def relative(line: str) -> str:
+    """Return ``file:line`` with the file's path as seen from here, if it lies below."""
     path, _, number = line.rpartition(":")
     try:
         return f"{Path(path).relative_to(Path.cwd())}:{number}"
