@@ -267,6 +267,7 @@ def print_plan(console: Console, plan: Plan, source: Source) -> None:
     from rich.markup import escape
 
     from converter import describe_operations
+    from parity.language import _
     from parity.report.tables import show, table
 
     def alike(step: Step) -> tuple[object, ...]:
@@ -277,10 +278,9 @@ def print_plan(console: Console, plan: Plan, source: Source) -> None:
     order: dict[object, int] = {}
     for step in plan.steps:
         order.setdefault(alike(step), len(order))
-    rows = table(
-        plan.source_framework, plan.target_framework, "layer", "operation", "shape", "dtype", "count"
-    )
-    for _, group in groupby(sorted(plan.steps, key=lambda step: order[alike(step)]), alike):
+    columns = _("layer"), _("operation"), _("shape"), _("dtype"), _("count")
+    rows = table(plan.source_framework, plan.target_framework, *columns)
+    for _key, group in groupby(sorted(plan.steps, key=lambda step: order[alike(step)]), alike):
         steps = list(group)
         step = steps[0]
         dtypes = dict.fromkeys(info.dtype.name for info in (*step.sources[:1], *step.targets[:1]))
@@ -289,21 +289,28 @@ def print_plan(console: Console, plan: Plan, source: Source) -> None:
             escape(_folded([step.targets for step in steps])) or "-",
             escape(step.layer_type),
             describe_operations(step.operations) if step.targets else "drop",
-            "x".join(map(str, step.sources[0].shape)) or "scalar",
-            " to ".join(dtypes),
+            "x".join(map(str, step.sources[0].shape)) or _("scalar"),
+            _(" to ").join(dtypes),
             str(len(steps)),
         )
     show(console, rows)
     for path, value in plan.scalars.items():
-        console.print(f"copied as it is: {escape('.'.join(path))} = {escape(repr(value))}")
+        copied = _("copied as it is: {name} = {value}", name=".".join(path), value=repr(value))
+        console.print(escape(copied))
     if source.request.knowledge is not None:
-        console.print(f"layer types: {escape(source.request.knowledge.origin)}")
-    for said in plan.assumptions:
-        console.print(f"assumed: {escape(said)}")
+        console.print(escape(_("layer types: {origin}", origin=source.request.knowledge.origin)))
+    for assumed in plan.assumptions:
+        console.print(escape(_("assumed: {assumed}", assumed=assumed)))
     for reason in dict.fromkeys(step.reason for step in plan.steps if not step.targets):
         dropped = [info.name for step in plan.steps if step.reason == reason for info in step.sources]
         leaves = sorted({name.rpartition(".")[2] for name in dropped})
-        console.print(f"dropped: {len(dropped)} tensors ({', '.join(map(escape, leaves))}): {escape(reason)}")
+        says = _(
+            "dropped: {count} tensors ({names}): {reason}",
+            count=len(dropped),
+            names=", ".join(leaves),
+            reason=reason,
+        )
+        console.print(escape(says))
 
 
 def _numberless(name: str) -> str:

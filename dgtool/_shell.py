@@ -48,7 +48,9 @@ def errors_to_exit_codes(json_output: bool = False) -> Iterator[None]:
             print_json({"error": str(error) or "out of memory", "problems": []})
         raise typer.Exit(3) from error
     except _own_errors() as error:
-        typer.echo("\n".join(map(_printable, f"dgtool: {error}".split("\n"))), err=True)
+        from parity.language import render, said
+
+        typer.echo("\n".join(map(_printable, f"dgtool: {render(said(error))}".split("\n"))), err=True)
         if json_output:
             problems = [str(problem) for problem in getattr(error, "problems", ())]
             print_json({"error": str(error), "problems": problems})

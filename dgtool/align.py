@@ -103,17 +103,30 @@ def _as_json(found: Alignment) -> dict[str, Any]:
 def _print(console: Console, found: Alignment, out: Path) -> None:
     from rich.markup import escape
 
+    from parity.language import _
+
     for note in found.notes:
-        console.print(f"note: {escape(note)}")
+        console.print(escape(_("note: {note}", note=note)))
     errors = [
-        f"{name.removesuffix('_error').replace('_', ' ')}s to {value}"
+        _("{quantity} to {value}", quantity=f"{name.removesuffix('_error').replace('_', ' ')}s", value=value)
         for name, value in found.proof.items()
         if name.endswith("_error")
     ]
     ours, theirs = found.tensors
     console.print(
-        f"{ours} tensors of the reference, {theirs} of the port: {len(found.rules)} rules, and "
-        f"{len(found.modules)} layers"
+        _(
+            "{ours} tensors of the reference, {theirs} of the port: {rules} rules, and {layers} layers",
+            ours=ours,
+            theirs=theirs,
+            rules=len(found.rules),
+            layers=len(found.modules),
+        )
     )
-    console.print(f"proven: {', '.join(errors)}, relative, in float64 (limit {found.proof['limit']})")
-    console.print(f"written: {escape(str(out))}")
+    console.print(
+        _(
+            "proven: {errors}, relative, in float64 (limit {limit})",
+            errors=", ".join(errors),
+            limit=found.proof["limit"],
+        )
+    )
+    console.print(escape(_("written: {file}", file=out)))

@@ -159,13 +159,16 @@ def check_bp(
         if json_output:
             print_json(result.to_json())
         else:
+            from parity.language import _
             from parity.report import print_result
 
             console = output_console(quiet)
             print_result(console, result)
-            console.print(f"result, traces and reprod_log files: {out}", style="dim", markup=False)
+            where = _("result, traces and reprod_log files: {folder}", folder=out)
+            console.print(where, style="dim", markup=False)
             if not (out / "bp_align_diff.log").is_file():
-                console.print("no bp_align_diff.log: reprod_log is not installed beside Paddle", style="dim")
+                lacking = _("no bp_align_diff.log: reprod_log is not installed beside Paddle")
+                console.print(lacking, style="dim")
     raise typer.Exit(result.exit_code)
 
 
@@ -188,17 +191,23 @@ def run_check(
 ) -> Result:
     """Run a check from the command line's values, with progress on standard error."""
     from parity import UsageError, check, load_pair
+    from parity.language import _, say
     from parity.place import placed
 
     if lockstep and record != "all":
-        raise UsageError("--lockstep hands over parameters and state, which --record losses does not record")
+        raise UsageError(
+            say("--lockstep hands over parameters and state, which --record losses does not record")
+        )
 
     described = load_pair(pair)
     if places is not None:
         described = placed(described, *places)
     completed = described.options(given)
     runs = runs_of(iters, dtype, oracle, record, lockstep)
-    labels = (f"{described.reference.framework} (reference)", f"{described.port.framework} (port)")
+    labels = (
+        _("{framework} (reference)", framework=described.reference.framework),
+        _("{framework} (port)", framework=described.port.framework),
+    )
     with side_progress(dict.fromkeys(labels, iters * len(runs)), iters, quiet) as progress:
         return check(
             described,

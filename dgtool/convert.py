@@ -112,6 +112,7 @@ def convert(
     with errors_to_exit_codes(json_output):
         from converter import check_target
         from converter import convert as run
+        from parity.language import _
 
         opened = prepare(
             source,
@@ -159,7 +160,11 @@ def convert(
         print_plan(console, plan, opened)
         if done is None:
             console.print(
-                f"dry run: {len(plan.targets)} tensors of {source} would be written; nothing was",
+                _(
+                    "dry run: {count} tensors of {source} would be written; nothing was",
+                    count=len(plan.targets),
+                    source=source,
+                ),
                 markup=False,
             )
         else:
@@ -180,14 +185,29 @@ def _done_as_json(done: Conversion) -> dict[str, Any]:
 def _print_done(console: Console, done: Conversion, target: Path, verified: bool) -> None:
     from rich.markup import escape
 
+    from parity.language import _
+
     for name, lost in done.casts.items():
         if lost.overflowed or lost.vanished:
-            became = f"{lost.overflowed} values became infinite, {lost.vanished} zero"
-            console.print(f"[bold yellow]lost[/] {escape(name)}: {became}, of {lost.elements}")
+            console.print(
+                _(
+                    "[bold yellow]lost[/] {name}: {overflowed} values became infinite, {vanished} zero, of "
+                    "{elements}",
+                    name=escape(name),
+                    overflowed=lost.overflowed,
+                    vanished=lost.vanished,
+                    elements=lost.elements,
+                )
+            )
     if done.reused:
-        console.print(f"{done.reused} shards of an interrupted run were whole, and kept")
-    how = "read back and verified bit for bit" if verified else "not verified"
-    among = f" in {len(done.files) - 1} shards" if len(done.files) > 1 else ""
+        console.print(_("{count} shards of an interrupted run were whole, and kept", count=done.reused))
+    among = _(" in {count} shards", count=len(done.files) - 1) if len(done.files) > 1 else ""
     console.print(
-        f"[bold green]wrote[/] {escape(str(target))}: {len(done.plan.targets)} tensors{among}, {how}"
+        _(
+            "[bold green]wrote[/] {target}: {count} tensors{among}, {how}",
+            target=escape(str(target)),
+            count=len(done.plan.targets),
+            among=among,
+            how=_("read back and verified bit for bit") if verified else _("not verified"),
+        )
     )

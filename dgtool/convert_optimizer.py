@@ -114,6 +114,7 @@ def convert_optimizer(
     with errors_to_exit_codes(json_output):
         from converter import UsageError, check_target, open_checkpoint, select, write
         from converter.optimizer import groups_in, optimizer_plan
+        from parity.language import render, say
 
         opened = prepare(
             weights,
@@ -156,8 +157,12 @@ def convert_optimizer(
             print_json({**plan_as_json(plan, opened), **outcome})
             return
         print_plan(console, plan, opened)
-        done = f"wrote {target}" if not dry_run else f"dry run: {target} was not written"
-        console.print(f"{done}: {len(plan.targets)} tensors", markup=False)
+        done = (
+            say("dry run: {target} was not written: {count} tensors")
+            if dry_run
+            else say("wrote {target}: {count} tensors")
+        )
+        console.print(render(done.filled(target=target, count=len(plan.targets))), markup=False)
 
 
 def _parameters(opened: Source, networks: str | None) -> list[str] | None:

@@ -35,6 +35,7 @@ def init_weights(
 
     """
     with errors_to_exit_codes():
+        from parity.language import _
         from weights.files import write_weights
 
         written = write_weights(
@@ -47,5 +48,5 @@ def init_weights(
             return
         console = output_console(quiet)
         for item in written:
-            record = "as on record" if item.on_record else "not on record"
+            record = _("as on record") if item.on_record else _("not on record")
             console.print(f"{item.sha256}  {item.path}  ({record})", soft_wrap=True)

@@ -43,6 +43,7 @@ def judge(
     """
     with errors_to_exit_codes():
         from parity import Result
+        from parity.language import render, say
         from parity.rejudge import rejudged, smallest_tolerance
         from parity.report import print_judgement
 
@@ -53,5 +54,6 @@ def judge(
         else:
             console = output_console(quiet)
             print_judgement(console, result)
-            console.print(f"smallest tolerance that would have passed: {needed:.3g} ({result.dtypes[-1]})")
+            says = say("smallest tolerance that would have passed: {needed:.3g} ({dtype})")
+            console.print(render(says.filled(needed=needed, dtype=result.dtypes[-1])))
     raise typer.Exit(result.exit_code)

@@ -39,10 +39,12 @@ def new_pair(
 
     """
     with errors_to_exit_codes():
+        from parity.language import _
         from parity.new_pair import write_skeleton
 
         written = write_skeleton(folder, {"torch": torch, "paddle": paddle})
         console = output_console(quiet)
         for path in written:
             console.print(str(path), markup=False)
-        console.print(f"next: fill them in, then  dgtool check-bp --pair {folder}", style="dim", markup=False)
+        following = _("next: fill them in, then  dgtool check-bp --pair {folder}", folder=folder)
+        console.print(following, style="dim", markup=False)

@@ -53,6 +53,7 @@ def noise_floor(
     with errors_to_exit_codes():
         from converter.formats._atomic import atomic_path
         from parity import load_pair
+        from parity.language import _
         from parity.noise import CONTROLS, measure_noise
         from parity.report import print_floor
 
@@ -73,7 +74,7 @@ def noise_floor(
             extra_layers=extra_layers,
         )
         total = (1 + replicas + len(CONTROLS)) * iters
-        with run_progress("reference, rerun", total, quiet or json_output) as advance:
+        with run_progress(_("reference, rerun"), total, quiet or json_output) as advance:
             floor = measure_noise(
                 described,
                 described.options(given),

@@ -90,6 +90,7 @@ def record(
     """
     with errors_to_exit_codes():
         from parity import load_pair
+        from parity.language import _
         from parity.pair import Place
         from parity.place import place_of, placed
         from parity.recording import record_side
@@ -98,7 +99,9 @@ def record(
         here = Place()
         described = placed(load_pair(pair), *((place, here) if side.value == "reference" else (here, place)))
         runs = runs_of(iters, dtype, oracle, "all")
-        with run_progress(side.value, iters * len(runs), quiet) as advance:
+        with run_progress(
+            _("reference") if side.value == "reference" else _("port"), iters * len(runs), quiet
+        ) as advance:
             record_side(
                 described,
                 described.options(given_options(settings)),
@@ -110,4 +113,4 @@ def record(
                 compact=compact,
                 progress=lambda run, iteration: advance(),
             )
-        output_console(quiet).print(f"recorded: {out}", style="dim", markup=False)
+        output_console(quiet).print(_("recorded: {folder}", folder=out), style="dim", markup=False)

@@ -66,6 +66,7 @@ def verify(
     """
     with errors_to_exit_codes(json_output):
         from converter import verify as run
+        from parity.language import _
 
         opened = prepare(
             source,
@@ -89,5 +90,11 @@ def verify(
             print_json({**plan_as_json(plan, opened), "target": str(target), "verified": True})
         else:
             output_console(quiet).print(
-                f"{target} holds {source}: {len(plan.targets)} tensors agree bit for bit", markup=False
+                _(
+                    "{target} holds {source}: {count} tensors agree bit for bit",
+                    target=target,
+                    source=source,
+                    count=len(plan.targets),
+                ),
+                markup=False,
             )

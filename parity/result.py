@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from parity.call_agreement import CallAgreement
 from parity.diagnosis import consequences, verdict_of
 from parity.errors import TraceError
-from parity.finding import Finding, Verdict
+from parity.finding import SAYS, Finding, Verdict
 from parity.judge import LIMITS, SCALES, Quantity, Row
+from parity.language import Message, message_table, restored
 from parity.matched_tensor import MatchedTensor
 from parity.metrics import Metrics
 from parity.picture import Picture
@@ -106,9 +107,27 @@ class Result:
         content["findings"] = [finding.to_json() for finding in self.findings]
         content["losses"] = [{**asdict(loss), "difference": loss.difference} for loss in self.losses]
         content["rows"] = rows_to_json(self.rows)
+        content["messages"] = message_table(self._texts())
         content |= {name: [asdict(each) for each in getattr(self, name)] for name in _PARTS}
         safe: dict[str, Any] = json_safe(content)
         return safe
+
+    def _texts(self) -> Iterator[str]:
+        """Yield what findings and rows say."""
+        for found in self.findings:
+            yield from (getattr(found, name) for name in SAYS)
+        yield from (row.note for row in self.rows if row.note)
+
+    def _saying(self, messages: Mapping[str, Message]) -> Result:
+        """Return the result with texts replaced by the messages that they were."""
+        findings = [
+            replace(
+                found, **{name: messages.get(getattr(found, name), getattr(found, name)) for name in SAYS}
+            )
+            for found in self.findings
+        ]
+        rows = [replace(row, note=messages[row.note]) if row.note in messages else row for row in self.rows]
+        return replace(self, findings=findings, rows=rows)
 
     def save(self, folder: Path) -> None:
         """Write ``check.json``."""
@@ -133,7 +152,8 @@ class Result:
             content["rows"] = [_row_from_json(row) for row in content["rows"]]
             content["losses"] = [_loss_from_json(loss) for loss in content["losses"]]
             content |= {name: [read(each) for each in content[name]] for name, read in _PARTS.items()}
-            return cls(**content)
+            messages = restored(content.pop("messages"))
+            return cls(**content)._saying(messages)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
                 f"{folder}: holds no readable {RESULT_FILE} ({type(error).__name__}: {error}); "

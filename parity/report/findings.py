@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from parity.finding import Finding
-from parity.report.sentence import verdict_sentence
+from parity.language import _, render
+from parity.report.sentence import VERDICTS, verdict_sentence
 from parity.result import Result
 
 __all__ = ["print_findings", "print_verdict"]
@@ -27,25 +28,26 @@ _SHOWN_PLACES = 4
 def print_findings(console: Console, findings: Sequence[Finding]) -> None:
     """Print each finding: what, where, why, and the change to make."""
     for number, found in enumerate(findings, 1):
-        console.print(f"{number}. [bold]{escape(found.what)}[/] [dim]({found.stage})[/]")
+        console.print(f"{number}. [bold]{escape(render(found.what))}[/] [dim]({found.stage})[/]")
         others = [place for place in found.places if place != found.where]
         if others:
-            shown = ", ".join(others[:_SHOWN_PLACES])
-            more = f" and {len(others) - _SHOWN_PLACES} more" if len(others) > _SHOWN_PLACES else ""
-            console.print(f"   also:     {escape(shown + more)}")
+            shown, more = ", ".join(others[:_SHOWN_PLACES]), len(others) - _SHOWN_PLACES
+            if more > 0:
+                shown = _("{names} and {count} more", names=shown, count=more)
+            console.print(escape(_("   also:     {places}", places=shown)))
         if found.line:
             # Never folded: a path is clicked and copied whole.
-            console.print(f"   at:       {escape(_relative(found.line))}", soft_wrap=True)
+            console.print(escape(_("   at:       {line}", line=_relative(found.line))), soft_wrap=True)
         if found.evidence:
-            console.print(f"   because:  {escape(found.evidence)}")
+            console.print(escape(_("   because:  {evidence}", evidence=found.evidence)))
         if found.change:
-            console.print(f"   change:   {escape(found.change)}")
+            console.print(escape(_("   change:   {change}", change=found.change)))
     if findings:
         console.print()
 
 
 def _relative(line: str) -> str:
-    path, _, number = line.rpartition(":")
+    path, _colon, number = line.rpartition(":")
     try:
         return f"{Path(path).relative_to(Path.cwd())}:{number}"
     except ValueError:
@@ -54,5 +56,6 @@ def _relative(line: str) -> str:
 
 def print_verdict(console: Console, result: Result) -> None:
     """Print the verdict in one sentence."""
-    says = verdict_sentence(result)
-    console.print(f"verdict: [{_STYLES[result.verdict]}]{result.verdict}[/] - {escape(says)}")
+    verdict = f"[{_STYLES[result.verdict]}]{render(VERDICTS[result.verdict])}[/]"
+    says = escape(render(verdict_sentence(result)))
+    console.print(_("verdict: {verdict} - {says}", verdict=verdict, says=says))
