@@ -24,7 +24,7 @@ def print_floor(console: Console, floor: NoiseFloor) -> None:
         ratios = {key: over(effect, floor.bound(key)) for key, effect in effects.items()}
         seen = max(ratios, key=lambda key: ratios[key])
         ratio = ratios[seen]
-        word = _("seen") if ratio > 1.0 else f"[bold yellow]{_('hidden by rounding')}[/]"
+        word = _("seen") if ratio > 1.0 else _("[bold yellow]hidden by rounding[/]")
         console.print(
             _(
                 "{control}: {word} ({loss} moves by {effect}, {ratio:.2g} of its bound)",

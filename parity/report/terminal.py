@@ -57,7 +57,8 @@ def _print_heading(console: Console, result: Result) -> None:
             render(text.filled(side=side, role=_ROLES.get(role, role), threads=environment["threads"]))
         )
     options = ", ".join(f"{name} {value}" for name, value in result.options.items())
-    console.print(f"[bold]{escape(result.pair)}[/]: {_(' against ').join(map(escape, sides))}")
+    against = _(" against ")
+    console.print(f"[bold]{escape(result.pair)}[/]: {against.join(map(escape, sides))}")
     says = _("{iters} iterations; {options}", iters=result.iters, options=options)
     console.print(f"[dim]{escape(says)}[/]")
     for line in differing(result.environments):
