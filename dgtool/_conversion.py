@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dgtool._options import Framework, given_options
+from parity.language import _, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -171,11 +172,17 @@ def prepare(
 
     options = given_options(None, extra_layers=extra_layers)
     if pair is not None and model is not None:
-        raise UsageError("give either a model or a pair, not both")
+        raise UsageError(say("give either a model or a pair, not both"))
     if dtype is not None and dtype not in FLOATS:
-        raise UsageError(f"'{dtype}' is no floating-point dtype (--dtype {', '.join(FLOATS)})")
+        raise UsageError(
+            say(
+                "'{dtype}' is no floating-point dtype (--dtype {dtypes})",
+                dtype=dtype,
+                dtypes=", ".join(FLOATS),
+            )
+        )
     if model_python is not None and model is None:
-        raise UsageError("--model-python is the interpreter of a --model, and there is none")
+        raise UsageError(say("--model-python is the interpreter of a --model, and there is none"))
     opened = open_source(
         source,
         model=model,
@@ -222,7 +229,9 @@ def _with_fitting_pair(opened: Source, options: dict[str, Any]) -> Source:
         try:
             described = load_pair(name)
             layers = described.layers(described.options(options))
-            knowledge = Knowledge.of_layers(layers, f"pair {described.name}, whose tensors have these names")
+            knowledge = Knowledge.of_layers(
+                layers, say("pair {name}, whose tensors have these names", name=described.name)
+            )
             known = replace(opened, request=replace(opened.request, knowledge=knowledge))
             exactly = replace(known.request, allow_missing=(), allow_unexpected=())
             replace(known, request=exactly).plan()
@@ -267,7 +276,6 @@ def print_plan(console: Console, plan: Plan, source: Source) -> None:
     from rich.markup import escape
 
     from converter import describe_operations
-    from parity.language import _
     from parity.report.tables import show, table
 
     def alike(step: Step) -> tuple[object, ...]:

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from parity.language import VARIABLE, speaking
+
 __all__ = ["Language", "in_language"]
 
 
@@ -24,7 +26,7 @@ _LangOption = Annotated[
     Language,
     typer.Option(
         "--lang",
-        envvar="DGTOOL_LANG",
+        envvar=VARIABLE,
         help="Language of the output; JSON is the same in all.",
         rich_help_panel="Output",
     ),
@@ -36,8 +38,6 @@ def in_language(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def spoken(lang: Language, **given: Any) -> None:
-        from parity.language import speaking
-
         with speaking(lang.value):
             command(**given)
 

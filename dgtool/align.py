@@ -9,6 +9,7 @@ import typer
 
 from dgtool._options import JsonOption, PortPythonOption, QuietOption, ReferencePythonOption
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
+from parity.language import _, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,9 +72,9 @@ def align(
         from parity.place import place_of
 
         if out.exists() and not force:
-            raise UsageError(f"{out} exists; add --force to replace it")
+            raise UsageError(say("{out} exists; add --force to replace it", out=out))
         if not out.parent.is_dir():
-            raise UsageError(f"{out.parent} is not a folder; create it first")
+            raise UsageError(say("{parent} is not a folder; create it first", parent=out.parent))
         found = run(
             reference,
             port,
@@ -102,8 +103,6 @@ def _as_json(found: Alignment) -> dict[str, Any]:
 
 def _print(console: Console, found: Alignment, out: Path) -> None:
     from rich.markup import escape
-
-    from parity.language import _
 
     for note in found.notes:
         console.print(escape(_("note: {note}", note=note)))

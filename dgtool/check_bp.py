@@ -13,6 +13,7 @@ import typer
 from dgtool import _options as options
 from dgtool._options import DType, given_options
 from dgtool._shell import errors_to_exit_codes, output_console, print_json, side_progress
+from parity.language import _, say
 
 if TYPE_CHECKING:
     from parity import Result, Run
@@ -159,7 +160,6 @@ def check_bp(
         if json_output:
             print_json(result.to_json())
         else:
-            from parity.language import _
             from parity.report import print_result
 
             console = output_console(quiet)
@@ -191,7 +191,6 @@ def run_check(
 ) -> Result:
     """Run a check from the command line's values, with progress on standard error."""
     from parity import UsageError, check, load_pair
-    from parity.language import _, say
     from parity.place import placed
 
     if lockstep and record != "all":

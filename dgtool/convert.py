@@ -26,6 +26,7 @@ from dgtool._conversion import (
 )
 from dgtool._options import ExtraLayersOption, JsonOption, QuietOption
 from dgtool._shell import byte_progress, byte_size, errors_to_exit_codes, output_console, print_json
+from parity.language import _
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -112,7 +113,6 @@ def convert(
     with errors_to_exit_codes(json_output):
         from converter import check_target
         from converter import convert as run
-        from parity.language import _
 
         opened = prepare(
             source,
@@ -184,8 +184,6 @@ def _done_as_json(done: Conversion) -> dict[str, Any]:
 
 def _print_done(console: Console, done: Conversion, target: Path, verified: bool) -> None:
     from rich.markup import escape
-
-    from parity.language import _
 
     for name, lost in done.casts.items():
         if lost.overflowed or lost.vanished:

@@ -9,6 +9,7 @@ import typer
 
 from dgtool._options import ExtraLayersOption, Init, JsonOption, QuietOption
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
+from parity.language import _
 
 __all__ = ["init_weights"]
 
@@ -35,7 +36,6 @@ def init_weights(
 
     """
     with errors_to_exit_codes():
-        from parity.language import _
         from weights.files import write_weights
 
         written = write_weights(

@@ -10,6 +10,7 @@ import typer
 from dgtool._conversion import KeyOption, ModelOption, ModelPythonOption, PrefixOption
 from dgtool._options import JsonOption
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
+from parity.language import _, render
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,7 +104,6 @@ def _print(
 
     from converter.names import fold
     from converter.selection import groups
-    from parity.language import _, render
     from parity.report.tables import show, table
 
     types = _types(chosen, knowledge)

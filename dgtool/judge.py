@@ -9,6 +9,7 @@ import typer
 
 from dgtool._options import JsonOption, QuietOption
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
+from parity.language import render, say
 
 __all__ = ["judge"]
 
@@ -43,7 +44,6 @@ def judge(
     """
     with errors_to_exit_codes():
         from parity import Result
-        from parity.language import render, say
         from parity.rejudge import rejudged, smallest_tolerance
         from parity.report import print_judgement
 

@@ -9,6 +9,7 @@ import typer
 
 from dgtool import _options as options
 from dgtool._shell import errors_to_exit_codes, output_console
+from parity.language import _
 
 __all__ = ["new_pair"]
 
@@ -39,7 +40,6 @@ def new_pair(
 
     """
     with errors_to_exit_codes():
-        from parity.language import _
         from parity.new_pair import write_skeleton
 
         written = write_skeleton(folder, {"torch": torch, "paddle": paddle})

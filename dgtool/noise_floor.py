@@ -10,6 +10,7 @@ import typer
 from dgtool import _options as options
 from dgtool._options import given_options
 from dgtool._shell import errors_to_exit_codes, output_console, print_json, run_progress
+from parity.language import _
 
 __all__ = ["noise_floor"]
 
@@ -53,7 +54,6 @@ def noise_floor(
     with errors_to_exit_codes():
         from converter.formats._atomic import atomic_path
         from parity import load_pair
-        from parity.language import _
         from parity.noise import CONTROLS, measure_noise
         from parity.report import print_floor
 

@@ -12,6 +12,7 @@ from dgtool import _options as options
 from dgtool._options import DType, given_options
 from dgtool._shell import errors_to_exit_codes, output_console, run_progress
 from dgtool.check_bp import runs_of
+from parity.language import _
 
 __all__ = ["record"]
 
@@ -90,7 +91,6 @@ def record(
     """
     with errors_to_exit_codes():
         from parity import load_pair
-        from parity.language import _
         from parity.pair import Place
         from parity.place import place_of, placed
         from parity.recording import record_side

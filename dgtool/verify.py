@@ -25,6 +25,7 @@ from dgtool._conversion import (
 )
 from dgtool._options import ExtraLayersOption, JsonOption, QuietOption
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
+from parity.language import _
 
 __all__ = ["verify"]
 
@@ -66,7 +67,6 @@ def verify(
     """
     with errors_to_exit_codes(json_output):
         from converter import verify as run
-        from parity.language import _
 
         opened = prepare(
             source,

@@ -75,7 +75,7 @@ def explain_input(expected: Array, actual: Array) -> Explanation | None:
 
 _INPUT_AXES = (
     (1, "channel_order", say("the channels")),
-    (0, "shuffled", "the samples"),
+    (0, "shuffled", say("the samples")),
     (-1, "flipped", say("the last axis")),
     (-2, "flipped", say("the rows")),
 )
