@@ -27,6 +27,7 @@ from converter.errors import FormatError, UsageError, VerifyError
 from converter.formats import format_of, is_sharded, sharded
 from converter.formats._atomic import atomic_path
 from converter.formats._layout import Format, Layout
+from converter.messages import lines, say
 from converter.steps import Plan, Step
 from converter.units import Task, Unit, run_unit
 from converter.verification import problems
@@ -83,12 +84,22 @@ def divide(
     if not is_sharded(target):
         if shards not in (None, 1) or max_shard_bytes is not None:
             raise UsageError(
-                f"{target} is one file; write several by an index: NAME{target.suffix}.index.json"
+                say(
+                    "{target} is one file; write several by an index: NAME{suffix}.index.json",
+                    target=target,
+                    suffix=target.suffix,
+                )
             )
         return (Shard(target, plan.steps, plan.scalars),)
     steps = [step for step in plan.steps if step.targets]
     if shards is not None and not 1 <= shards <= max(1, len(steps)):
-        raise UsageError(f"{len(plan.targets)} tensors cannot be divided between {shards} files")
+        raise UsageError(
+            say(
+                "{count} tensors cannot be divided between {shards} files",
+                count=len(plan.targets),
+                shards=shards,
+            )
+        )
     total = sum(map(_size, steps))
     most = max_shard_bytes or MAX_SHARD_BYTES
     parts: list[list[Step]] = [[]]
@@ -157,7 +168,7 @@ class _Job:
         self.digest = provenance.plan_digest(plan, division_names)
         for shard in division:
             if shard.file.exists() and any(shard.file.samefile(file) for file in self.sources):
-                raise UsageError(f"{shard.file} is part of the source; choose another target")
+                raise UsageError(say("{file} is part of the source; choose another target", file=shard.file))
             _remove_partials(shard.file)
         _remove_partials(target)
         self.casts: dict[str, CastStatistics] = {}
@@ -231,10 +242,8 @@ class _Job:
         if verified:
             found = list(self._problems(output.shard, output.partial, run))
             if found:
-                listed = "".join(f"\n  - {problem}" for problem in found)
-                raise VerifyError(
-                    f"the written file does not hold what was planned, so it was discarded:{listed}"
-                )
+                head = say("the written file does not hold what was planned, so it was discarded:")
+                raise VerifyError(lines(head, *(say("  - {problem}", problem=each) for each in found)))
         self._check_sources()
         if is_sharded(self.target) and not self.committed:
             self.target.unlink(missing_ok=True)  # an index of shards that are about to be replaced
@@ -244,7 +253,7 @@ class _Job:
     def _check_sources(self) -> None:
         for file, stamp in zip(self.sources, self.stamps, strict=True):
             if _stamp(file) != stamp:
-                raise FormatError(file, "was changed while it was converted")
+                raise FormatError(file, say("was changed while it was converted"))
 
     def _whole(self, shard: Shard, run: Workers) -> Checkpoint | None:
         """Open a shard that an earlier run of the same plan has left, if it holds what it should."""
@@ -296,7 +305,9 @@ class _Output:
         """Write all that is no tensor's, and have it all brought to the disk meanwhile."""
         final = self._job.lay_out(self.shard, metadata, self._checksums)
         if (final.size, final.slots) != (self._layout.size, self._layout.slots):
-            raise RuntimeError(f"{self.shard.file}: the layout depends on checksums or metadata")
+            raise RuntimeError(
+                say("{file}: the layout depends on checksums or metadata", file=self.shard.file)
+            )
         for offset, content in final.pieces:
             _copy.write(self._file.fileno(), content, offset)
         self._flusher.flush()

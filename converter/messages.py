@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from numbers import Integral, Real
 
-__all__ = ["Message", "joined", "said", "say"]
+__all__ = ["Message", "joined", "lines", "said", "say"]
 
 Value = str | int | float
 """A message within a message is one of the strings."""
@@ -50,11 +50,19 @@ def said(error: BaseException) -> str:
 
 
 def joined(*texts: str) -> str:
-    """Return the texts as one, with semicolons between them; empty ones are left out."""
+    """Return a few texts as one, with semicolons between them; empty ones are left out."""
     found, *more = [text for text in texts if text] or [""]
     for text in more:
         found = say("{first}; {second}", first=found, second=text)
     return found
+
+
+def lines(*texts: str) -> Message:
+    """Return the texts as the lines of one: for errors, whose templates no file keeps."""
+    return Message(
+        "\n".join(f"{{line{number}}}" for number in range(len(texts))),
+        {f"line{number}": text for number, text in enumerate(texts)},
+    )
 
 
 def _plain(value: object) -> Value:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from converter.messages import said, say
 from parity.call_agreement import CallAgreement
 from parity.diagnosis import consequences, verdict_of
 from parity.errors import TraceError
@@ -141,13 +142,20 @@ class Result:
             content = json.loads(path.read_text())
             schema = content.pop("schema")
             if schema != SCHEMA:
-                raise TraceError(f"{path}: is a result of version {schema}; this dgtool reads {SCHEMA}")
+                raise TraceError(
+                    say(
+                        "{path}: is a result of version {schema}; this dgtool reads {expected}",
+                        path=path,
+                        schema=schema,
+                        expected=SCHEMA,
+                    )
+                )
             content.pop("result")
             content.pop("verdict")
             content["findings"] = [Finding.from_json(finding) for finding in content["findings"]]
             content["dtypes"] = tuple(content["dtypes"])
             if not content["dtypes"] or set(content["dtypes"]) - LIMITS.keys():
-                raise ValueError("the runs' dtypes are not known")
+                raise ValueError(say("the runs' dtypes are not known"))
             content["shared_hyperparameters"] = list(content["shared_hyperparameters"])
             content["rows"] = [_row_from_json(row) for row in content["rows"]]
             content["losses"] = [_loss_from_json(loss) for loss in content["losses"]]
@@ -156,8 +164,14 @@ class Result:
             return cls(**content)._saying(messages)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
-                f"{folder}: holds no readable {RESULT_FILE} ({type(error).__name__}: {error}); "
-                f"give the folder that dgtool check-bp wrote (--out)"
+                say(
+                    "{folder}: holds no readable {file} ({kind}: {error}); give the folder that "
+                    "dgtool check-bp wrote (--out)",
+                    folder=folder,
+                    file=RESULT_FILE,
+                    kind=type(error).__name__,
+                    error=said(error),
+                )
             ) from error
 
 
@@ -193,7 +207,7 @@ def _row_from_json(content: dict[str, Any]) -> Row:
         metrics = Metrics(**{name: _number(value) for name, value in metrics.items()})
     figures: dict[str, Any] = {name: float(content.pop(name)) for name in ("error", "limit", "floor")}
     if content["dtype"] not in LIMITS or content["quantity"] not in SCALES:
-        raise ValueError("a row is of no known dtype or quantity")
+        raise ValueError(say("a row is of no known dtype or quantity"))
     return Row(**content, **figures, metrics=metrics)
 
 

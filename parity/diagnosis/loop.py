@@ -124,10 +124,7 @@ def _say(call: Call) -> str:
 
 
 def _sequence(calls: list[Call]) -> str:
-    found, *more = map(_say, calls)
-    for said in more:
-        found = say("{first}, {second}", first=found, second=said)
-    return found
+    return ", ".join(map(_say, calls))
 
 
 def cast_findings(evidence: Evidence) -> Iterator[Finding]:

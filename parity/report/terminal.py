@@ -12,7 +12,7 @@ from rich.text import Text
 from parity.diagnosis import hidden
 from parity.environments import differing
 from parity.judge import LIMITS, SCALES, Row
-from parity.language import Message, _, joined, render, say
+from parity.language import Message, _, render, say
 from parity.report.findings import print_findings, print_verdict
 from parity.report.tables import apart, number, print_sides, show, table
 from parity.result import Result
@@ -161,7 +161,7 @@ def _print_notes(console: Console, result: Result) -> None:
         found = [row for row in result.rows if row.status == status and row.dtype == result.dtypes[-1]]
         notes = dict.fromkeys(row.note for row in found if row.note)
         if notes:
-            says = render(text.filled(count=len(found), notes=joined(*notes)))
+            says = render(text.filled(count=len(found), notes=_("; ").join(map(render, notes))))
             console.print(f"[dim]{escape(says)}[/]")
 
     counted("framework", say("{count} comparisons show a known framework difference, exactly: {notes}"))
