@@ -227,7 +227,7 @@ COVERED = {
 }
 """Files whose texts a reader is shown, by package."""
 ENGLISH = {
-    "converter": "_describe rule_table rules words",
+    "converter": "rule_table rules words",
     "parity": "judge own_loop pytest_plugin ranks recorder settings testing worker language alignment/worker",
 }
 """Files whose texts are code, tables of names, or said within a worker, whose errors arrive as they are."""
