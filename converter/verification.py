@@ -255,8 +255,8 @@ def _compare(step: Step, written: Sequence[TensorInfo]) -> Iterator[str]:
             count=found.count,
             size=expected.size,
             index=index,
-            actual=str(found.actual),
-            expected=str(found.expected),
+            actual=found.actual,
+            expected=found.expected,
         )
         yield joined(text, _left_as_it_was(step, written[0]))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gettext
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -121,37 +121,41 @@ def message_table(texts: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def restored(table: Mapping[str, Any]) -> dict[str, Message]:
-    """Return the messages that `message_table` wrote, by their texts.
+def restored(table: Mapping[str, Any]) -> Callable[[str], str]:
+    """Return what makes a text the message again that it was when `message_table` wrote the table.
 
     The table may be a stranger's: a template counts only if a catalogue has it, and if it gives the text.
+    A text that no message was stays as it is.
     """
-    known = [translations(language) for language, folder in LANGUAGES.items() if folder]
-    found: dict[str, Message | None] = {}
+    catalogues = [translations(language) for language, folder in LANGUAGES.items() if folder]
+    found: dict[str, str] = {}
 
-    def read(text: str) -> Message | None:
+    def known(template: str) -> bool:
+        return bool(template) and any(catalogue.gettext(template) != template for catalogue in catalogues)
+
+    def again(text: str) -> str:
         if text not in found:
-            found[text] = None  # what contains itself is no message
-            found[text] = make(text)
+            found[text] = text  # what contains itself is no message
+            made = filled(text, table[text]) if text in table else Message(text) if known(text) else None
+            if made == text:
+                found[text] = made
         return found[text]
 
-    def make(text: str) -> Message | None:
-        template, values = table[text]["template"], {}
-        if not any(catalogue.gettext(template) != template for catalogue in known):
+    def filled(text: str, entry: Mapping[str, Any]) -> Message | None:
+        template, values = entry["template"], {}
+        if not known(template):
             return None
-        for name, value in table[text]["values"].items():
+        for name, value in entry["values"].items():
             if isinstance(value, dict):
-                inner = str(value["message"])
-                value = (read(inner) if inner in table else Message(inner)) or inner
+                value = again(str(value["message"]))
             elif value in _NOT_FINITE and f"{{{name}:" in template:
                 value = float(value)
             elif not isinstance(value, str | int | float):
                 return None
             values[name] = value
         try:
-            made = Message(template, values)
+            return Message(template, values)
         except (ValueError, LookupError, TypeError):
             return None
-        return made if made == text else None
 
-    return {text: made for text in table if (made := read(text)) is not None}
+    return again

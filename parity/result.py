@@ -15,7 +15,7 @@ from parity.diagnosis import consequences, verdict_of
 from parity.errors import TraceError
 from parity.finding import SAYS, Finding, Verdict
 from parity.judge import LIMITS, SCALES, Quantity, Row
-from parity.language import Message, message_table, restored
+from parity.language import message_table, restored
 from parity.matched_tensor import MatchedTensor
 from parity.metrics import Metrics
 from parity.picture import Picture
@@ -119,15 +119,14 @@ class Result:
             yield from (getattr(found, name) for name in SAYS)
         yield from (row.note for row in self.rows if row.note)
 
-    def _saying(self, messages: Mapping[str, Message]) -> Result:
-        """Return the result with texts replaced by the messages that they were."""
-        findings = [
-            replace(
-                found, **{name: messages.get(getattr(found, name), getattr(found, name)) for name in SAYS}
-            )
-            for found in self.findings
-        ]
-        rows = [replace(row, note=messages[row.note]) if row.note in messages else row for row in self.rows]
+    def _saying(self, again: Callable[[str], str]) -> Result:
+        """Return the result with its texts as the messages that they were (`parity.language.restored`)."""
+
+        def said(found: Finding) -> dict[str, Any]:
+            return {name: again(getattr(found, name)) for name in SAYS}
+
+        findings = [replace(found, **said(found)) for found in self.findings]
+        rows = [replace(row, note=again(row.note)) if row.note else row for row in self.rows]
         return replace(self, findings=findings, rows=rows)
 
     def save(self, folder: Path) -> None:
@@ -160,8 +159,8 @@ class Result:
             content["rows"] = [_row_from_json(row) for row in content["rows"]]
             content["losses"] = [_loss_from_json(loss) for loss in content["losses"]]
             content |= {name: [read(each) for each in content[name]] for name, read in _PARTS.items()}
-            messages = restored(content.pop("messages"))
-            return cls(**content)._saying(messages)
+            again = restored(content.pop("messages"))
+            return cls(**content)._saying(again)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
                 say(

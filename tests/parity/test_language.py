@@ -112,6 +112,7 @@ def test_a_saved_result_is_read_back_as_messages(tmp_path):
     assert read.to_json() == result.to_json()
     assert render(read.findings[0].what, "zh-CN") == "net.0：epsilon 不同"
     assert render(read.findings[0].change, "zh-CN") == "补上它"
+    assert render(say("{label}: {note}", label="x", note=read.findings[0].change), "zh-CN") == "x：补上它"
     assert render(read.rows[0].note, "zh-CN") == "仅舍入误差就可能在此造成 inf 的差异"
 
 
@@ -131,8 +132,9 @@ KNOWN = {"template": "leave {operation} out", "values": {"operation": "relu"}}
     ids=["attribute", "unknown", "another text", "another value", "list", "itself"],
 )
 def test_only_messages_of_the_catalogue_are_taken_from_a_file(text, entry):
-    assert restored({"leave relu out": KNOWN})["leave relu out"].template == "leave {operation} out"
-    assert restored({text: entry}) == {}
+    assert restored({"leave relu out": KNOWN})("leave relu out").template == "leave {operation} out"
+    again = restored({text: entry})(text)
+    assert (again, type(again)) == (text, str)
 
 
 def test_a_table_has_each_message_once_and_none_without_values():
@@ -146,7 +148,10 @@ def test_a_table_has_each_message_once_and_none_without_values():
             "values": {"name": "a", "note": {"message": "leave relu out"}},
         },
     }
-    assert restored(table)["a: leave relu out"].values["note"] == inner
+    again = restored(table)
+    assert again("a: leave relu out").values["note"].values == inner.values
+    assert again("add it").template == "add it"
+    assert type(again("plain")) is str
 
 
 # the catalogues
