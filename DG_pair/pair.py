@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,14 @@ def fake_images(seed: int, batch: int) -> npt.NDArray[np.float32]:
     return np.random.RandomState(seed).randn(batch, 3, 64, 64).astype(np.float32)
 
 
+_PICTURES = {
+    "A": "generator_A input",
+    "AB": "generator_B",
+    "ABA": "generator_A (call 2)",
+    "B": "generator_B input",
+    "BA": "generator_A",
+    "BAB": "generator_B (call 2)",
+}
 _REFERENCE = Implementation("torch", "DG_torch.bp_DG:DiscoGAN")
 _PORT = Implementation("paddle", "DG_paddle.bp_DG:DiscoGAN")
 
@@ -34,6 +42,8 @@ class DiscoGANPair:
     name: str = "discogan"
     reference: Implementation = _REFERENCE
     port: Implementation = _PORT
+    pictures: ClassVar[Mapping[str, str]] = _PICTURES
+    """What the paper calls the images that the generators take and make."""
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Complete and check the options. Raises `UsageError`."""

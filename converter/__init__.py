@@ -5,14 +5,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from converter.checkpoint import Checkpoint, TensorInfo
+    from converter.engines import engine
     from converter.errors import ConverterError, FormatError, PlanError, Problem, UsageError, VerifyError
     from converter.execute import write
     from converter.formats import open_checkpoint
     from converter.knowledge import Assumption, Knowledge, LayerSpec, ModelError, describe
     from converter.load import load_into
     from converter.operations import describe_operations
-    from converter.pipeline import Conversion, Source, check_target, convert, framework_of, open_source, plan
+    from converter.pipeline import (
+        Conversion,
+        Source,
+        check_target,
+        convert,
+        finish,
+        framework_of,
+        open_source,
+        plan,
+    )
     from converter.planner import Request, make_plan
+    from converter.ranks import Part
     from converter.rule_file import RuleFile
     from converter.selection import select
     from converter.steps import Plan, Step, converted
@@ -27,6 +38,7 @@ __all__ = [
     "Knowledge",
     "LayerSpec",
     "ModelError",
+    "Part",
     "Plan",
     "PlanError",
     "Problem",
@@ -42,6 +54,8 @@ __all__ = [
     "converted",
     "describe",
     "describe_operations",
+    "engine",
+    "finish",
     "framework_of",
     "load_into",
     "make_plan",
@@ -55,14 +69,16 @@ __all__ = [
 
 _HOMES = {
     "converter.checkpoint": "Checkpoint TensorInfo",
+    "converter.engines": "engine",
     "converter.errors": "ConverterError FormatError PlanError Problem UsageError VerifyError",
     "converter.execute": "write",
     "converter.formats": "open_checkpoint",
     "converter.knowledge": "Assumption Knowledge LayerSpec ModelError describe",
     "converter.load": "load_into",
     "converter.operations": "describe_operations",
-    "converter.pipeline": "Conversion Source check_target convert framework_of open_source plan",
+    "converter.pipeline": "Conversion Source check_target convert finish framework_of open_source plan",
     "converter.planner": "Request make_plan",
+    "converter.ranks": "Part",
     "converter.rule_file": "RuleFile",
     "converter.selection": "select",
     "converter.steps": "Plan Step converted",

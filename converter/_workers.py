@@ -1,19 +1,16 @@
-"""Who does the work: two threads of this process, several processes, or an executor of the caller's."""
+"""Who does the work: an engine's executor, an executor of the caller's, or whoever asks for it."""
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["Workers", "batches", "employ"]
+from converter.engines import engine
 
-_THREADS = 2
-"""Enough for one process: copying, hashing and comparing release the interpreter's lock."""
+__all__ = ["AtOnce", "Workers", "batches", "employ"]
 
 _BATCH_BYTES = 32 << 20
 
@@ -49,47 +46,35 @@ class Workers:
                 future.exception()
 
 
+class AtOnce(Executor):
+    """Does what it is given at once, in the same thread; not any more when a file is gone."""
+
+    def __init__(self, while_exists: Path) -> None:
+        self._while_exists = while_exists
+
+    def submit(self, work: Callable[..., Result], /, *arguments: Any, **options: Any) -> Future[Result]:
+        """Call the function; `FileNotFoundError` is the result if the file is gone."""
+        future: Future[Result] = Future()
+        try:
+            self._while_exists.stat()
+            future.set_result(work(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 @contextmanager
 def employ(count: int = 1, executor: Executor | None = None) -> Iterator[Workers]:
     """Give workers, and see that none works on when the block is left, however it is left."""
-    if executor is not None:
-        given = Workers(executor)
-        try:
-            yield given
-        finally:
-            given.stop()
+    if executor is None:
+        with engine("local", count) as opened:
+            yield Workers(opened)
         return
-    pool: Executor
-    if count == 1:
-        pool = ThreadPoolExecutor(_THREADS, "converter")
-    else:
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-
-        # Spawned, for a process with threads or a framework in it must not be forked.
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(count, context, _start)
+    given = Workers(executor)
     try:
-        yield Workers(pool)
+        yield given
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start() -> None:
-    """Begin a worker process: its parent takes care of Ctrl-C, and it ends with its parent."""
-    import multiprocessing
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    from multiprocessing.connection import wait
-
-    wait([sentinel])
-    os._exit(1)
+        given.stop()
 
 
 def batches(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[tuple[Item, ...]]:

@@ -7,43 +7,45 @@ to be put. What the files say of their source (its SHA-256, the tensors' checksu
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import glob
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
-from typing import IO
 
-from converter import _copy, provenance
+from converter import provenance
 from converter._copy import CastStatistics
-from converter._workers import Workers, batches, employ
-from converter.checkpoint import Checkpoint, KeyPath, Scalar, TensorInfo
+from converter._output import Output, remove_partials
+from converter._workers import Workers, employ
+from converter.checkpoint import Checkpoint, Framework, KeyPath, Scalar, TensorInfo
 from converter.errors import FormatError, UsageError, VerifyError
 from converter.formats import format_of, is_sharded, sharded
 from converter.formats._atomic import atomic_path
 from converter.formats._layout import Format, Layout
 from converter.messages import lines, say
 from converter.steps import Plan, Step
-from converter.units import Task, Unit, run_unit
 from converter.verification import problems
 
 __all__ = [
     "MAX_SHARD_BYTES",
     "CastStatistics",
+    "Job",
     "Shard",
+    "Stamp",
     "Written",
+    "check_unchanged",
     "divide",
+    "refuse_sources",
+    "stamp",
     "write",
+    "write_index",
 ]
 
 MAX_SHARD_BYTES = 5_000_000_000
 """Hugging Face's; tensors larger than this have a file each."""
-_FLUSH_BYTES = 128 << 20
+
+Stamp = tuple[int, int, int]
+"""A file's inode, its size in bytes and the time of its last change in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,22 @@ class Shard:
     def targets(self) -> tuple[TensorInfo, ...]:
         """Every tensor to be written, in order."""
         return tuple(target for step in self.steps for target in step.targets)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all tensors to be written, in bytes."""
+        return sum(step.nbytes for step in self.steps)
+
+    @property
+    def format(self) -> Format:
+        """The format, by the file's suffix."""
+        return format_of(self.file)
+
+    def lay_out(
+        self, framework: Framework, metadata: Mapping[str, str], checksums: Mapping[str, int] | None = None
+    ) -> Layout:
+        """Lay out the file. Raises `UsageError` for what the format cannot hold."""
+        return self.format.layout(framework, self.targets, self.scalars, metadata, checksums)
 
 
 @dataclass(frozen=True)
@@ -100,13 +118,13 @@ def divide(
                 shards=shards,
             )
         )
-    total = sum(map(_size, steps))
+    total = sum(step.nbytes for step in steps)
     most = max_shard_bytes or MAX_SHARD_BYTES
     parts: list[list[Step]] = [[]]
     written = 0
     for number, step in enumerate(steps):
         if shards is None:
-            full = sum(map(_size, parts[-1])) + _size(step) > most
+            full = sum(one.nbytes for one in parts[-1]) + step.nbytes > most
         else:
             # Full at its share of the bytes, or when those that are left are needed for the other files.
             full = written * shards >= total * len(parts) and len(parts) < shards
@@ -114,16 +132,12 @@ def divide(
         if full and parts[-1]:
             parts.append([])
         parts[-1].append(step)
-        written += _size(step)
+        written += step.nbytes
     names = [sharded.shard_name(target, number, len(parts)) for number in range(1, len(parts) + 1)]
     return tuple(
         Shard(target.parent / name, tuple(part), {} if number else plan.scalars)
         for number, (name, part) in enumerate(zip(names, parts, strict=True))
     )
-
-
-def _size(step: Step) -> int:
-    return sum(target.nbytes for target in step.targets)
 
 
 def write(
@@ -152,59 +166,82 @@ def write(
     `RepeatDiffersError`, `FormatError` for a source that is damaged or changes meanwhile,
     `VerifyError`, and `OSError`.
     """
-    job = _Job(source, plan, target, divide(plan, target, shards=shards, max_shard_bytes=max_shard_bytes))
+    division = divide(plan, target, shards=shards, max_shard_bytes=max_shard_bytes)
+    sources = source.files or (source.file,)
+    refuse_sources(division, sources)
+    for file in (*(shard.file for shard in division), target):
+        remove_partials(file)
+    digest = provenance.plan_digest(plan, ([info.name for info in shard.targets] for shard in division))
+    job = Job(
+        plan.target_framework,
+        division,
+        {file: stamp(file) for file in sources},
+        provenance.describe(digest, dict.fromkeys(sources, provenance.UNKNOWN if verified else None)),
+        (lambda hashed: provenance.describe(digest, hashed)) if verified else None,
+        verified=verified,
+        keep=is_sharded(target),
+        index=target if is_sharded(target) else None,
+    )
     with ExitStack() as stack:
         run = stack.enter_context(employ(workers, executor))
-        return job.carry_out(run, stack, verified, progress)
+        kept = job.carry_out(run, stack, progress)
+    files = [shard.file for shard in division]
+    if is_sharded(target):
+        write_index(target, division)
+        files.append(target)
+    return Written(tuple(files), job.casts, kept)
 
 
-class _Job:
-    def __init__(self, source: Checkpoint, plan: Plan, target: Path, division: Sequence[Shard]) -> None:
-        self.plan, self.target, self.division = plan, target, division
-        self.format: Format = format_of(target)
-        self.sources = source.files or (source.file,)
-        self.stamps = [_stamp(file) for file in self.sources]
-        division_names = [[info.name for info in shard.targets] for shard in division]
-        self.digest = provenance.plan_digest(plan, division_names)
-        for shard in division:
-            if shard.file.exists() and any(shard.file.samefile(file) for file in self.sources):
-                raise UsageError(say("{file} is part of the source; choose another target", file=shard.file))
-            _remove_partials(shard.file)
-        _remove_partials(target)
-        self.casts: dict[str, CastStatistics] = {}
-        self.committed = False
+@dataclass
+class Job:
+    """Shards to be written: each is proven before it takes its name, or kept if it is whole already."""
 
-    def carry_out(
-        self, run: Workers, stack: ExitStack, verified: bool, progress: Callable[[str, int], None]
-    ) -> Written:
+    framework: Framework
+    """Whose names they have."""
+    division: Sequence[Shard]
+    sources: Mapping[Path, Stamp]
+    """The files that are read, as they were when they were opened."""
+    metadata: Mapping[str, str]
+    """What the shards say of their making, as far as it is known; what is filled in later has its length."""
+    completed: Callable[[Mapping[Path, str]], Mapping[str, str]] | None = None
+    """Makes the last word of it from the sources' SHA-256; without it they are not hashed."""
+    verified: bool = True
+    keep: bool = True
+    """Whether whole shards of an earlier run stay."""
+    index: Path | None = None
+    """An index that goes before its shards are replaced."""
+    casts: dict[str, CastStatistics] = field(default_factory=dict)
+    _committed: bool = field(default=False, init=False)
+
+    def carry_out(self, run: Workers, stack: ExitStack, progress: Callable[[str, int], None]) -> int:
+        """Have the shards written. Returns how many were kept."""
         hashes: dict[Path, Future[str]] = {}
-        ready: list[_Output] = []
+        ready: list[Output] = []
         kept: list[tuple[Shard, Checkpoint]] = []
-        unknown = provenance.UNKNOWN if verified else None
-        metadata = provenance.describe(self.digest, dict.fromkeys(self.sources, unknown))
 
         def hash_sources(while_exists: Path | None) -> None:
-            if verified and not hashes:
+            if self.completed and not hashes:
                 hashes.update({f: run.submit(provenance.sha256, f, while_exists) for f in self.sources})
 
         def final_metadata() -> Mapping[str, str]:
-            digests = {file: future.result() for file, future in hashes.items()}
-            return provenance.describe(self.digest, digests) if verified else metadata
+            if self.completed is None:
+                return self.metadata
+            return self.completed({file: future.result() for file, future in hashes.items()})
 
         def finish() -> None:
             while ready:
-                self._finish(ready.pop(0), final_metadata(), run, verified)
+                self._finish(ready.pop(0), final_metadata(), run)
 
         def put(shard: Shard) -> None:
-            output = _Output(shard, self, metadata, stack)
+            output = Output(shard, self.framework, self.metadata, stack)
             hash_sources(output.partial)
-            output.write_tensors(run, progress)
+            self.casts.update(output.write_tensors(run, progress))
             ready.append(output)
             if all(future.done() for future in hashes.values()):
                 finish()
 
         for shard in self.division:
-            whole = self._whole(shard, run) if is_sharded(self.target) else None
+            whole = self._whole(shard, run) if self.keep else None
             if whole is None:
                 put(shard)
             else:
@@ -219,157 +256,58 @@ class _Job:
             else:
                 for info in shard.targets:
                     progress(info.name, info.nbytes)
-        self._check_sources()
-        files = [shard.file for shard in self.division]
-        if is_sharded(self.target):
-            self._write_index()
-            files.append(self.target)
-        return Written(tuple(files), self.casts, len(kept))
-
-    def lay_out(
-        self, shard: Shard, metadata: Mapping[str, str], checksums: Mapping[str, int] | None
-    ) -> Layout:
-        return self.format.layout(
-            self.plan.target_framework, shard.targets, shard.scalars, metadata, checksums
-        )
+        check_unchanged(self.sources)
+        return len(kept)
 
     def _problems(self, shard: Shard, file: Path, run: Workers) -> Iterator[str]:
-        framework = self.plan.target_framework
-        return problems(shard.steps, shard.scalars, framework, self.format.read(file), run)
+        return problems(shard.steps, shard.scalars, self.framework, shard.format.read(file), run)
 
-    def _finish(self, output: _Output, metadata: Mapping[str, str], run: Workers, verified: bool) -> None:
+    def _finish(self, output: Output, metadata: Mapping[str, str], run: Workers) -> None:
         output.complete(metadata)
-        if verified:
+        if self.verified:
             found = list(self._problems(output.shard, output.partial, run))
             if found:
                 head = say("the written file does not hold what was planned, so it was discarded:")
                 raise VerifyError(lines(head, *(say("  - {problem}", problem=each) for each in found)))
-        self._check_sources()
-        if is_sharded(self.target) and not self.committed:
-            self.target.unlink(missing_ok=True)  # an index of shards that are about to be replaced
-        self.committed = True
+        check_unchanged(self.sources)
+        if self.index is not None and not self._committed:
+            self.index.unlink(missing_ok=True)  # an index of shards that are about to be replaced
+        self._committed = True
         output.commit()
-
-    def _check_sources(self) -> None:
-        for file, stamp in zip(self.sources, self.stamps, strict=True):
-            if _stamp(file) != stamp:
-                raise FormatError(file, say("was changed while it was converted"))
 
     def _whole(self, shard: Shard, run: Workers) -> Checkpoint | None:
         """Open a shard that an earlier run of the same plan has left, if it holds what it should."""
         try:
-            written = self.format.read(shard.file)
-            same = written.metadata.get(provenance.PLAN) == self.digest
+            written = shard.format.read(shard.file)
+            same = written.metadata.get(provenance.PLAN) == self.metadata[provenance.PLAN]
             return written if same and not any(self._problems(shard, shard.file, run)) else None
         except (OSError, FormatError):
             return None
 
-    def _write_index(self) -> None:
-        weight_map = {info.name: shard.file.name for shard in self.division for info in shard.targets}
-        total = sum(info.nbytes for info in self.plan.targets)
-        with atomic_path(self.target) as partial:
-            partial.write_bytes(sharded.index(weight_map, total))
-            sharded.read(partial, self.format.read)
+
+def refuse_sources(division: Sequence[Shard], sources: Iterable[Path]) -> None:
+    """Raise `UsageError` for a shard that would take the place of a source's file."""
+    for shard in division:
+        if shard.file.exists() and any(shard.file.samefile(file) for file in sources):
+            raise UsageError(say("{file} is part of the source; choose another target", file=shard.file))
 
 
-class _Output:
-    """A shard that is being written, under a hidden name."""
-
-    def __init__(self, shard: Shard, job: _Job, metadata: Mapping[str, str], stack: ExitStack) -> None:
-        self.shard, self._job = shard, job
-        self._layout = job.lay_out(shard, metadata, None)
-        self._checksums: dict[str, int] = {}
-        self._closing = stack.enter_context(ExitStack())
-        self.partial = self._closing.enter_context(atomic_path(shard.file))
-        self._file = self._closing.enter_context(self.partial.open("r+b", buffering=0))
-        # Held until this process ends, however it does: a partial file without a lock is nobody's.
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._flusher = self._closing.enter_context(closing(_Flusher(self._file)))
-        _reserve(self._file.fileno(), self._layout.size)
-
-    def write_tensors(self, run: Workers, progress: Callable[[str, int], None]) -> None:
-        """Write all elements."""
-        wants = self._job.format.NEEDS_CHECKSUMS
-        slots = self._layout.slots
-        tasks = [Task(step, tuple(slots[info.name] for info in step.targets)) for step in self.shard.steps]
-        tasks = [task for task in tasks if task.offsets]
-        units = [Unit(self.partial, some, wants) for some in batches(tasks, lambda task: _size(task.step))]
-        for number, result in run.map(run_unit, units):
-            self._checksums.update(result.checksums)
-            self._job.casts.update(result.casts)
-            for info in chain.from_iterable(task.step.targets for task in units[number].tasks):
-                progress(info.name, info.nbytes)
-                self._flusher.wrote(info.nbytes)
-
-    def complete(self, metadata: Mapping[str, str]) -> None:
-        """Write all that is no tensor's, and have it all brought to the disk meanwhile."""
-        final = self._job.lay_out(self.shard, metadata, self._checksums)
-        if (final.size, final.slots) != (self._layout.size, self._layout.slots):
-            raise RuntimeError(
-                say("{file}: the layout depends on checksums or metadata", file=self.shard.file)
-            )
-        for offset, content in final.pieces:
-            _copy.write(self._file.fileno(), content, offset)
-        self._flusher.flush()
-
-    def commit(self) -> None:
-        """Let the file take its name."""
-        self._flusher.wait()
-        self._closing.close()
+def write_index(target: Path, division: Sequence[Shard]) -> None:
+    """Write the index of shards that are there, read it, and only then give it its name."""
+    weight_map = {info.name: shard.file.name for shard in division for info in shard.targets}
+    with atomic_path(target) as partial:
+        partial.write_bytes(sharded.index(weight_map, sum(shard.nbytes for shard in division)))
+        sharded.read(partial, format_of(target).read)
 
 
-def _reserve(file: int, size: int) -> None:
-    """Give a new file its size, and its blocks where the system can: a third less time to write them.
-
-    Raises `OSError` if there is no space for it, before anything else is done.
-    """
-    allocate = getattr(os, "posix_fallocate", None)
-    if allocate is not None and size:
-        try:
-            allocate(file, 0, size)
-            return
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
-                raise
-    os.ftruncate(file, size)
-
-
-class _Flusher:
-    """Brings a file to the disk while it is written, which is most of what `os.fsync` would wait for."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._thread = ThreadPoolExecutor(1, "flusher")
-        self._flushing: Future[None] | None = None
-        self._unflushed = 0
-
-    def wrote(self, size: int) -> None:
-        self._unflushed += size
-        if self._unflushed >= _FLUSH_BYTES and (self._flushing is None or self._flushing.done()):
-            self.flush()
-
-    def flush(self) -> None:
-        """Begin, when the last time has ended."""
-        self.wait()
-        self._unflushed = 0
-        self._flushing = self._thread.submit(getattr(os, "fdatasync", os.fsync), self._file.fileno())
-
-    def wait(self) -> None:
-        if self._flushing is not None:
-            self._flushing.result()
-
-    def close(self) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
-
-
-def _stamp(file: Path) -> tuple[int, int, int]:
+def stamp(file: Path) -> Stamp:
+    """Tell a file from what it will be if it changes."""
     status = file.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _remove_partials(file: Path) -> None:
-    """Remove what runs that were killed have left of a file; what a living one writes is locked."""
-    for partial in file.parent.glob(f".{glob.escape(file.stem)}.partial.*{glob.escape(file.suffix)}"):
-        with suppress(OSError), partial.open("rb") as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            partial.unlink()
+def check_unchanged(stamps: Mapping[Path, Stamp]) -> None:
+    """Raise `FormatError` for a file that is not what it was."""
+    for file, before in stamps.items():
+        if stamp(file) != before:
+            raise FormatError(file, say("was changed while it was converted"))

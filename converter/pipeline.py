@@ -18,7 +18,10 @@ from converter.formats.paddle import reinterpret
 from converter.knowledge import Assumption, Knowledge, LayerSpec, describe
 from converter.messages import say
 from converter.operations import same_bits
+from converter.parts import write_part
 from converter.planner import Request, make_plan, ownership_of
+from converter.publish import publish
+from converter.ranks import Part
 from converter.rule_file import NO_RULES, RuleFile
 from converter.selection import hints, select
 from converter.steps import Plan
@@ -32,6 +35,7 @@ __all__ = [
     "SourceOptions",
     "check_target",
     "convert",
+    "finish",
     "framework_of",
     "open_source",
     "plan",
@@ -246,6 +250,7 @@ def convert(
     workers: int = 1,
     executor: Executor | None = None,
     verified: bool = True,
+    part: Part | None = None,
     force: bool = False,
     progress: Callable[[str, int], None] = lambda name, size: None,
     **options: Unpack[SourceOptions],
@@ -257,6 +262,9 @@ def convert(
     work, or an ``executor``; the bytes are the same. ``progress`` is called with each tensor's name
     and its size in bytes.
 
+    With ``part``, only that part of the shards is written, to be published by `finish` when all parts
+    are there; parts are always verified, and ``progress`` is called with each shard's name.
+
     Raises `UsageError` for paths and formats that cannot be meant, `converter.FormatError` for a bad
     source, `converter.PlanError` for tensors that do not fit and `converter.VerifyError` if the
     written file is not as planned; ``target`` then is what it was before, or absent.
@@ -265,6 +273,21 @@ def convert(
     planned = opened.plan()
     check_target(opened.checkpoint, planned, target, force=force)
     _check_ties(opened)
+    if part is not None:
+        if not verified:
+            raise UsageError(say("parts are always verified: a result is not put together on trust"))
+        written = write_part(
+            opened.checkpoint,
+            planned,
+            target,
+            part,
+            shards=shards,
+            max_shard_bytes=max_shard_size,
+            workers=workers,
+            executor=executor,
+            progress=progress,
+        )
+        return Conversion(planned, written.files, written.casts, written.reused)
     written = write(
         opened.checkpoint,
         planned,
@@ -277,3 +300,38 @@ def convert(
         progress=progress,
     )
     return Conversion(planned, written.files, written.casts, written.reused)
+
+
+def finish(
+    source: Path | Source,
+    target: Path,
+    layers: Mapping[str, LayerSpec] | Knowledge | None = None,
+    *,
+    shards: int | None = None,
+    max_shard_size: int | None = None,
+    workers: int = 1,
+    executor: Executor | None = None,
+    force: bool = False,
+    progress: Callable[[str, int], None] = lambda name, size: None,
+    **options: Unpack[SourceOptions],
+) -> Conversion:
+    """Publish the conversion that `convert` has written in parts, with the same arguments.
+
+    The parts' digests are checked first; ``progress`` is called with each shard's name and its size in
+    bytes. Raises `converter.VerifyError` naming every part that is missing, altered or of another plan
+    or source, and else what `convert` raises; ``target`` then is what it was before, or absent.
+    """
+    opened = source if isinstance(source, Source) else open_source(source, layers, **options)
+    planned = opened.plan()
+    check_target(opened.checkpoint, planned, target, force=force)
+    written = publish(
+        opened.checkpoint,
+        planned,
+        target,
+        shards=shards,
+        max_shard_bytes=max_shard_size,
+        workers=workers,
+        executor=executor,
+        progress=progress,
+    )
+    return Conversion(planned, written.files, written.casts)

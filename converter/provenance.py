@@ -66,13 +66,20 @@ def _describe(info: TensorInfo) -> list[Any]:
     return [list(info.path), info.dtype.name, list(info.shape)]
 
 
-def sha256(file: Path, while_exists: Path | None = None) -> str:
-    """Hash a file. Raises FileNotFoundError as soon as ``while_exists`` is gone: nobody wants to know."""
+def sha256(file: Path, while_exists: Path | None = None, instead: Iterable[tuple[int, bytes]] = ()) -> str:
+    """Hash a file, with some other bytes ``instead`` of those at their offsets (ascending).
+
+    Raises FileNotFoundError as soon as ``while_exists`` is gone: nobody wants to know.
+    """
     digest = hashlib.sha256()
     size = file.stat().st_size
     content = view(TensorInfo((file.name,), np.dtype(np.uint8), (size,), Extent(file, 0)))
-    for start in range(0, size, _CHUNK_BYTES):
-        if while_exists is not None:
-            while_exists.stat()
-        digest.update(content[start : start + _CHUNK_BYTES].data)
+    position = 0
+    for offset, other in (*instead, (size, b"")):
+        for start in range(position, offset, _CHUNK_BYTES):
+            if while_exists is not None:
+                while_exists.stat()
+            digest.update(content[start : min(start + _CHUNK_BYTES, offset)].data)
+        digest.update(other)
+        position = offset + len(other)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The table of rules as Markdown, for ``docs/converting.md``: ``python -m converter.rule_table``."""
+"""The table of rules as Markdown, ``docs/rules.md``: ``python -m converter.rule_table > docs/rules.md``."""
 
 from __future__ import annotations
 
@@ -11,23 +11,35 @@ from converter.words import OPERATIONS
 __all__ = ["markdown"]
 
 _IN_THE_WEIGHTS_STEAD = ("weight_g", "weight_v", "weight_orig", "weight_u", "parametrizations.")
+_HEAD = (
+    "# The table of rules",
+    "",
+    "What [conversion](converting.md) does to every tensor of a layer, by the layer's type. Layers with the",
+    "same rules share their rows. Rendered from the code by `python -m converter.rule_table`.",
+    "",
+    "## Layers",
+    "",
+)
 
 
 def markdown() -> str:
     """Render the rules of all layers, the operations, and the layers made of layers."""
     return "\n".join(
         [
+            *_HEAD,
             *_table(("layer", "Torch", "Paddle", "operation"), _layer_rows()),
+            "",
+            "## Weights that are made of others",
             "",
             "With weight_norm or spectral_norm, old or `parametrizations`, in the weight's stead:",
             "",
             *_table(("layer", "Torch", "Paddle", "operation"), _reparametrised_rows()),
             "",
-            "Layers made of layers:",
+            "## Layers made of layers",
             "",
             *_table(("layer", "its layers in Torch", "in Paddle", "type"), _composite_rows()),
             "",
-            "Operations:",
+            "## Operations",
             "",
             *_table(
                 ("operation", "from Torch to Paddle; the other way it is undone"),

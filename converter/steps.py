@@ -27,6 +27,11 @@ class Step:
     """Why the sources are dropped, where they are."""
 
     @property
+    def nbytes(self) -> int:
+        """The size of what it makes, in bytes."""
+        return sum(target.nbytes for target in self.targets)
+
+    @property
     def exact(self) -> bool:
         """Whether undoing the operations gives the sources' bits again."""
         return all(operation.exact for operation in self.operations if isinstance(operation, Cast))

@@ -13,7 +13,7 @@ import typer
 from dgtool import _options as options
 from dgtool._options import DType, given_options
 from dgtool._shell import errors_to_exit_codes, output_console, print_json, side_progress
-from parity.language import _, say
+from parity.language import _, render, say
 
 if TYPE_CHECKING:
     from parity import Result, Run
@@ -166,6 +166,8 @@ def check_bp(
             print_result(console, result)
             where = _("result, traces and reprod_log files: {folder}", folder=out)
             console.print(where, style="dim", markup=False)
+            for note in result.notes:
+                console.print(render(note), style="dim", markup=False)
             if not (out / "bp_align_diff.log").is_file():
                 lacking = _("no bp_align_diff.log: reprod_log is not installed beside Paddle")
                 console.print(lacking, style="dim")

@@ -26,16 +26,17 @@ from dgtool._conversion import (
 )
 from dgtool._options import ExtraLayersOption, JsonOption, QuietOption
 from dgtool._shell import byte_progress, byte_size, errors_to_exit_codes, output_console, print_json
-from parity.language import _
+from parity.language import _, joined, render, say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from converter import Conversion
+    from converter import Conversion, Part
 
 __all__ = ["convert"]
 
 _RESULT = "The result"
+_WORK = "Who does the work (the bytes are the same)"
 
 
 def convert(
@@ -86,8 +87,32 @@ def convert(
         ),
     ] = True,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Processes that write; the bytes are the same.")
+        int, typer.Option("--workers", min=1, help="Processes that write.", rich_help_panel=_WORK)
     ] = 1,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine", help="Where the workers are: local, on this machine.", rich_help_panel=_WORK
+        ),
+    ] = "local",
+    part: Annotated[
+        str | None,
+        typer.Option(
+            "--part",
+            metavar="R/W",
+            help="Write the R-th of W parts of a sharded DST; env: the one that torchrun, "
+            "paddle.distributed.launch or a Slurm array says.",
+            rich_help_panel=_WORK,
+        ),
+    ] = None,
+    finish: Annotated[
+        bool,
+        typer.Option(
+            "--finish",
+            help="Check all parts that were written with the same options, and publish them.",
+            rich_help_panel=_WORK,
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace DST if it exists.")] = False,
     json_output: JsonOption = False,
@@ -107,13 +132,23 @@ def convert(
 
     - `dgtool convert mlp.pth mlp.safetensors.index.json --shards 2 --dtype float16 --assume linear='fc*',embedding=emb`
 
+    - `dgtool convert weights/discogan.pth parts.safetensors.index.json --shards 4 --part 1/2`
+
+    - `dgtool convert weights/discogan.pth parts.safetensors.index.json --shards 4 --part 2/2`
+
+    - `dgtool convert weights/discogan.pth parts.safetensors.index.json --shards 4 --finish`
+
     - `dgtool convert weights/discogan.pth generator.pdparams --key generator_A --model DG_paddle.model:Generator --dry-run`
 
     """  # noqa: E501
     with errors_to_exit_codes(json_output):
         from converter import check_target
         from converter import convert as run
+        from converter import engine as open_engine
+        from converter import finish as publish
+        from converter.execute import divide
 
+        chosen = _chosen_part(part, finish, verified)
         opened = prepare(
             source,
             pair=pair,
@@ -132,43 +167,85 @@ def convert(
         )
         plan = opened.plan()
         check_target(opened.checkpoint, plan, target, force=force)
+        size = None if max_shard_size is None else byte_size(max_shard_size)
+        division = divide(plan, target, shards=shards, max_shard_bytes=size)
+        mine = division if chosen is None else chosen.share(division)
         done = None
         if not dry_run:
-            total = sum(info.nbytes for info in plan.targets)
-            with byte_progress(total, quiet or json_output) as progress:
-                done = run(
-                    opened,
-                    target,
-                    shards=shards,
-                    max_shard_size=None if max_shard_size is None else byte_size(max_shard_size),
-                    workers=workers,
-                    verified=verified,
-                    force=force,
-                    progress=progress,
+            total = sum(shard.nbytes for shard in mine)
+            with (
+                byte_progress(total, quiet or json_output) as progress,
+                open_engine(engine, workers) as executor,
+            ):
+                options: dict[str, Any] = {"shards": shards, "max_shard_size": size, "executor": executor}
+                options |= {"force": force, "progress": progress}
+                done = (
+                    publish(opened, target, **options)
+                    if finish
+                    else run(opened, target, verified=verified, part=chosen, **options)
                 )
         if json_output:
             outcome = {
                 "target": str(target),
                 "written": done is not None,
                 "verified": done is not None and verified,
+                "part": None if chosen is None else str(chosen),
             }
             print_json({**plan_as_json(plan, opened), **outcome, **(_done_as_json(done) if done else {})})
             return
         if quiet:
             return
+        from rich.markup import escape
+
         console = output_console()
         print_plan(console, plan, opened)
         if done is None:
-            console.print(
-                _(
-                    "dry run: {count} tensors of {source} would be written; nothing was",
-                    count=len(plan.targets),
-                    source=source,
-                ),
-                markup=False,
+            text = (
+                say("dry run: {count} tensors of {source} would be written; nothing was")
+                if chosen is None
+                else say(
+                    "dry run: {count} tensors of {source} would be written (part {part}: {mine} of {shards} "
+                    "shards); nothing was"
+                )
+            ).filled(
+                count=len(plan.targets), source=source, part=chosen, mine=len(mine), shards=len(division)
             )
-        else:
-            _print_done(console, done, target, verified)
+            console.print(render(text), markup=False)
+            return
+        _print_losses(console, done)
+        how: str = say("read back and verified bit for bit") if verified else say("not verified")
+        what = say("{target}: {count} tensors")
+        if chosen is not None:
+            what = say("part {part} of {target}: {mine} of {shards} shards")
+            how = joined(how, say("--finish publishes them when all parts are there"))
+        elif len(done.files) > 1:
+            what = say("{target}: {count} tensors in {shards} shards")
+        if finish:
+            how = say("whose parts were verified, and have been checked")
+        what = what.filled(
+            target=escape(str(target)),
+            count=len(plan.targets),
+            part=chosen,
+            mine=len(mine),
+            shards=len(division),
+        )
+        console.print(_("[bold green]wrote[/] {what}, {how}", what=what, how=how))
+
+
+def _chosen_part(text: str | None, finish: bool, verified: bool) -> Part | None:
+    """Return the part that is meant. Raises `UsageError` for options that exclude each other."""
+    import os
+
+    from converter import Part, UsageError
+    from converter.ranks import part_of_environment
+
+    if text is not None and finish:
+        raise UsageError(say("--finish is said once, when all parts are there: leave --part out"))
+    if not verified and (finish or text is not None):
+        raise UsageError(say("parts are always verified: leave --no-verify out"))
+    if text is None:
+        return None
+    return part_of_environment(os.environ) if text == "env" else Part.parse(text)
 
 
 def _done_as_json(done: Conversion) -> dict[str, Any]:
@@ -182,7 +259,7 @@ def _done_as_json(done: Conversion) -> dict[str, Any]:
     }
 
 
-def _print_done(console: Console, done: Conversion, target: Path, verified: bool) -> None:
+def _print_losses(console: Console, done: Conversion) -> None:
     from rich.markup import escape
 
     for name, lost in done.casts.items():
@@ -199,13 +276,3 @@ def _print_done(console: Console, done: Conversion, target: Path, verified: bool
             )
     if done.reused:
         console.print(_("{count} shards of an interrupted run were whole, and kept", count=done.reused))
-    among = _(" in {count} shards", count=len(done.files) - 1) if len(done.files) > 1 else ""
-    console.print(
-        _(
-            "[bold green]wrote[/] {target}: {count} tensors{among}, {how}",
-            target=escape(str(target)),
-            count=len(done.plan.targets),
-            among=among,
-            how=_("read back and verified bit for bit") if verified else _("not verified"),
-        )
-    )

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Agreement", "CallAgreement"]
+from parity.judge import Row
+
+if TYPE_CHECKING:
+    from parity.calls import Call
+    from parity.evidence import Evidence
+    from parity.finding import Finding
+
+__all__ = ["Agreement", "CallAgreement", "call_agreements"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +26,26 @@ class Agreement:
     limit: float
     """What rounding may do, in the same unit."""
     agrees: bool
+
+    @classmethod
+    def worst_of(cls, rows: Sequence[Row]) -> Agreement | None:
+        """Return what the worst row says; None without rows."""
+        if not rows:
+            return None
+        worst = max(rows, key=_badness)
+        return cls(worst.error, worst.limit, worst.good)
+
+
+def _badness(row: Row) -> tuple[bool, float, float]:
+    """Order rows: what is not good first, then by the error in units of its limit.
+
+    What could not be measured is the worst of what is not good, and the best of what is.
+    """
+    if math.isnan(row.error):
+        return (not row.good, -1.0 if row.good else math.inf, 0.0)
+    if row.error == 0.0:
+        return (not row.good, 0.0, 0.0)
+    return (not row.good, row.error / row.limit if row.limit else math.inf, row.error)
 
 
 @dataclass(frozen=True)
@@ -51,3 +79,39 @@ class CallAgreement:
             for name in ("inputs", "outputs", "signals", "alone")
         }
         return cls(**{**content, **parts})
+
+
+def call_agreements(evidence: Evidence, findings: Sequence[Finding]) -> list[CallAgreement]:
+    """Return the calls of the first iteration that both sides make, in the reference's order.
+
+    Empty where the calls' tensors were not recorded.
+    """
+    return list(_agreements(evidence, findings)) if 0 in evidence.iterations else []
+
+
+def _agreements(evidence: Evidence, findings: Sequence[Finding]) -> Iterator[CallAgreement]:
+    named = {place for each in findings if each.verdict == "defect" for place in (each.where, *each.places)}
+    for found in evidence.iterations[0].comparisons:
+        call = found.reference
+        if call.kind == "event":
+            continue
+        replay = evidence.replays.get(call.number)
+        alone = Agreement.worst_of([*replay.forward, *replay.backward]) if replay else None
+        inputs, outputs = Agreement.worst_of(found.inputs), Agreement.worst_of(found.outputs)
+        # A finding about a whole network is about those of its layers that show it.
+        shows = not alone.agrees if alone else found.agrees_in and not found.agrees_out
+        yield CallAgreement(
+            call.label,
+            call.operation,
+            evidence.line_of(found.port),
+            inputs,
+            outputs,
+            Agreement.worst_of(found.signals),
+            alone,
+            any(_is_of(place, call) or (shows and call.where.startswith(f"{place}.")) for place in named),
+        )
+
+
+def _is_of(place: str, call: Call) -> bool:
+    """Whether a place is a call's own, or that of a tensor of its layer."""
+    return place == call.where or (call.registered and place.startswith(f"{call.where}."))

@@ -13,7 +13,7 @@ import numpy as np
 from parity.pair import Array
 from parity.vocabulary import kind_of, operation_of
 
-__all__ = ["ATTENTION", "OWN_FORMS", "Aligned", "Call", "CallTable", "Place", "align_calls"]
+__all__ = ["ATTENTION", "OWN_FORMS", "Aligned", "Call", "CallTable", "NetworkCall", "Place", "align_calls"]
 
 ATTENTION = (
     "multiheadattention",
@@ -60,7 +60,26 @@ class Call:
     @property
     def label(self) -> str:
         """The place, and which of several calls if there are several."""
-        return f"{self.where} (call {self.occurrence + 1})" if self.occurrence else self.where
+        return _label(self.where, self.occurrence)
+
+
+@dataclass(frozen=True)
+class NetworkCall:
+    """One call of a whole network, whose layers make calls of their own."""
+
+    network: str
+    occurrence: int
+    """How many calls of the network came before in the iteration."""
+    first: bool
+    """Whether it is the first of the run."""
+    training: bool
+    inputs: tuple[Mapping[str, Any], ...]
+    outputs: tuple[Mapping[str, Any], ...]
+
+    @property
+    def label(self) -> str:
+        """The network, and which of several calls."""
+        return _label(self.network, self.occurrence)
 
 
 @dataclass
@@ -74,6 +93,7 @@ class CallTable:
     """Places of the outputs' gradients by call, position and backward pass."""
     draws: tuple[Mapping[str, Any], ...] = ()
     """What was drawn at random (parity/frameworks/_random.py)."""
+    network_calls: tuple[NetworkCall, ...] = ()
     _map: Any = None
 
     @classmethod
@@ -104,7 +124,8 @@ class CallTable:
             )
         gradients = {tuple(entry[:3]): entry[3] for entry in message.get("gradients", ())}
         draws = tuple(message.get("draws", ()))
-        return cls(message["iteration"], tuple(calls), message.get("file", ""), gradients, draws)
+        networks = tuple(_network_calls(message.get("network_calls", ())))
+        return cls(message["iteration"], tuple(calls), message.get("file", ""), gradients, draws, networks)
 
     @property
     def events(self) -> Iterator[Call]:
@@ -138,6 +159,19 @@ class CallTable:
 
     def output(self, call: Call, position: int) -> Array:
         return self.read(self.place(call.outputs[position]))
+
+
+def _label(where: str, occurrence: int) -> str:
+    return f"{where} (call {occurrence + 1})" if occurrence else where
+
+
+def _network_calls(messages: Sequence[Mapping[str, Any]]) -> Iterator[NetworkCall]:
+    counts: Counter[str] = Counter()
+    for raw in messages:
+        network = raw["network"]
+        tensors = tuple(raw["inputs"]), tuple(raw["outputs"])
+        yield NetworkCall(network, counts[network], raw["first"], raw["training"], *tensors)
+        counts[network] += 1
 
 
 def _rank(calls: Sequence[Mapping[str, Any]], raw: Mapping[str, Any]) -> dict[str, int]:

@@ -75,22 +75,24 @@ def _rows(dtype: str, network: str, head: Head, found: CallComparison, error: st
     ]
 
 
-def heads(reference: CallTable, port: CallTable, messages: Sequence[Mapping[str, Any]]) -> dict[str, Head]:
+def heads(reference: CallTable, port: CallTable) -> dict[str, Head]:
     """Return the networks that both sides called for the first time, in training mode, in one iteration."""
-    ours, theirs = (message.get("heads", {}) for message in messages)
+    ours, theirs = (
+        {call.network: call for call in table.network_calls if call.first} for table in (reference, port)
+    )
     return {
         network: Head(
-            tuple(reference.place_of(entry) for entry in head["inputs"]),
+            tuple(reference.place_of(entry) for entry in head.inputs),
             tuple(
                 position
                 for position, (first, second) in enumerate(
-                    zip(head["outputs"], theirs[network]["outputs"], strict=False)
+                    zip(head.outputs, theirs[network].outputs, strict=False)
                 )
                 if _agree(reference, reference.place_of(first), port, port.place_of(second))
             ),
         )
         for network, head in ours.items()
-        if network in theirs and head["training"] and len(head["inputs"]) == len(theirs[network]["inputs"])
+        if network in theirs and head.training and len(head.inputs) == len(theirs[network].inputs)
     }
 
 

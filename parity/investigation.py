@@ -114,7 +114,7 @@ class Investigation:
             )
             iteration.comparisons.extend(comparisons)
             rows = [row for each in comparisons for row in (*each.outputs, *each.signals)]
-            self._heads |= heads(*tables, (event.reference, event.port))
+            self._heads |= heads(*tables)
         self.evidence.iterations[tables[0].iteration] = iteration
         return rows
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from converter import Knowledge, PlanError, Request, RuleFile, Step, TensorInfo, make_plan
 from converter.messages import said, say
-from converter.operations import Operation, Repeated, apply, invert
+from converter.operations import Operation, Repeated, apply, describe_operations, invert
 from converter.rule_file import NO_RULES
 from parity.errors import ComparisonError
+from parity.matched_tensor import MatchedTensor, TensorRule, layer_of, matched_tensors
 from parity.pair import Array, Framework
 
 __all__ = ["COUNTER", "Match", "Matching", "NetworkTensors", "Parts", "match_tensors", "packed_in_torch"]
@@ -81,6 +82,8 @@ class Matching:
     """By the reference's name, what is wrong with the shapes."""
     packed: tuple[Mapping[str, Parts], Mapping[str, Parts]] = ({}, {})
     """The reference's tensors that are taken apart, and the port's."""
+    tensors: tuple[MatchedTensor, ...] = ()
+    """All of both sides, in the reference's order, with the rule of each."""
 
     def taken_apart(self, side: Literal[0, 1], arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Return a side's tensors (or their gradients, or ``name/slot``) with the packed ones in parts."""
@@ -166,7 +169,8 @@ def match_tensors(
             matches[name] = Match(name, wanted.port, owners[0] in reference.buffers, *ways, owners)
     known = {wanted.port for wanted in found.expected.values()} | found.torch_only
     unexpected = tuple(name for name in shapes if name not in known)
-    return Matching(matches, missing, unexpected, misshapen, found.packed)
+    tensors = tuple(matched_tensors(network, (reference, port), found.rules, found.packed, shapes))
+    return Matching(matches, missing, unexpected, misshapen, found.packed, tensors)
 
 
 @dataclass
@@ -177,12 +181,15 @@ class _Found:
     torch_only: set[str] = field(default_factory=set)
     """What only Torch has, by rule."""
     packed: tuple[dict[str, Parts], dict[str, Parts]] = field(default_factory=lambda: ({}, {}))
+    rules: list[TensorRule] = field(default_factory=list)
 
 
 def _expected(network: str, reference: NetworkTensors, port: NetworkTensors, rules: RuleFile) -> _Found:
     found = _Found()
     if reference.framework == port.framework:
-        found.expected |= {name: _Expected(name, shape, ()) for name, (_, shape) in reference.tensors.items()}
+        for name, (_, shape) in reference.tensors.items():
+            found.expected[name] = _Expected(name, shape, ())
+            found.rules.append(TensorRule(name, name, describe_operations(()), layer_of(reference, name)))
         return found
     torch_side = reference if reference.framework == "torch" else port
     tensors = {
@@ -196,10 +203,14 @@ def _expected(network: str, reference: NetworkTensors, port: NetworkTensors, rul
         raise ComparisonError(
             say("{network} cannot be matched: {error}", network=network, error=said(error))
         ) from error
-    found.torch_only |= {step.sources[0].name for step in plan.steps if not step.targets}
     for step in plan.steps:
         if step.targets:
             _expect(found, step, torch_side is reference)
+        else:
+            name = step.sources[0].name
+            found.torch_only.add(name)
+            sides = (name, "") if torch_side is reference else ("", name)
+            found.rules.append(TensorRule(*sides, "drop", step.layer_type))
     return found
 
 
@@ -215,12 +226,20 @@ def packed_in_torch(network: NetworkTensors) -> Matching:
 def _expect(found: _Found, step: Step, torch_is_reference: bool) -> None:
     """Say what corresponds to a step's tensors, one to one; packed tensors are taken apart first."""
     operations, targets = step.operations, step.targets
+    text = describe_operations(operations if torch_is_reference else invert(operations))
+
+    def ruled(torch: str, paddle: str) -> None:
+        sides = (torch, paddle) if torch_is_reference else (paddle, torch)
+        found.rules.append(TensorRule(*sides, text, step.layer_type))
+
     if operations and isinstance(operations[-1], Repeated):  # one tensor under several names
         if torch_is_reference:
             found.torch_only |= {alias.name for alias in targets[1:]}
         operations, targets = operations[:-1], targets[:1]
     if len(step.sources) == len(targets) == 1:
         source, target = step.sources[0], targets[0]
+        for each in step.targets:
+            ruled(source.name, each.name)
         if torch_is_reference:
             found.expected[source.name] = _Expected(target.name, target.shape, invert(operations))
         else:
@@ -233,6 +252,7 @@ def _expect(found: _Found, step: Step, torch_is_reference: bool) -> None:
     found.packed[0 if packed_is_reference else 1][one.name] = parts
     for part, other in zip(parts.names, several, strict=True):
         ours, theirs = (part, other.name) if packed_is_reference else (other.name, part)
+        ruled(*((part, other.name) if torch_packed else (other.name, part)))
         found.expected[ours] = _Expected(theirs, other.shape, ())
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from converter.messages import say
 from parity.errors import ComparisonError
 from parity.pair import Array
+from parity.ulps import ulp_histogram
 
 __all__ = ["Metrics", "measure", "without_equal_infinities"]
 
@@ -50,7 +51,8 @@ class Metrics:
     port_nonfinite: int = 0
     ulps: tuple[int, ...] = ()
     """How many elements are how far apart: 0, 1, 2 to 3, 4 to 7, ... units in the last place of the narrower
-    dtype; of a sample, evenly spread, where the array is large. Empty where it was not counted."""
+    dtype (`parity.ulps`); of a sample, evenly spread, where the array is large. Empty where it was not
+    counted: of integers, of losses, and where nothing is finite."""
 
     @property
     def relative_l2(self) -> float:
@@ -130,6 +132,7 @@ def measure(reference: Array, port: Array) -> Metrics:
         worst_port=float(flat_port[worst_at]),
         reference_nonfinite=bad_reference,
         port_nonfinite=bad_port,
+        ulps=ulp_histogram(flat_reference, flat_port, worst),
     )
 
 

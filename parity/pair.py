@@ -101,7 +101,11 @@ class Implementation:
 
 
 class Pair(Protocol):
-    """The framework-free description of a pair: no method may import Torch or Paddle."""
+    """The framework-free description of a pair: no method may import Torch or Paddle.
+
+    A pair may have two more attributes: ``rules`` (`parity.renaming`), and ``pictures``, the names of the
+    images in a report (`parity.picture`).
+    """
 
     @property
     def name(self) -> str:

@@ -19,6 +19,9 @@
     [options]                                           # given to both sides; --set batch=8 changes one
     batch = 4
 
+``[pictures]`` may name the images that networks take and make, for a report: ``mask = "unet"``, or
+``"unet (call 2)"``, ``"unet input"``.
+
 A port with names of its own needs ``rules = "alignment.toml"``, a rules file, which `dgtool align` can write;
 ``[rules]`` gives one to each network.
 
@@ -48,7 +51,7 @@ from parity.renaming import ANY, Rules
 __all__ = ["FILE", "PairFile"]
 
 FILE = "pair.toml"
-_SECTIONS = ("name", "reference", "port", "batch", "options", "rules")
+_SECTIONS = ("name", "reference", "port", "batch", "options", "rules", "pictures")
 _SIDE_ENTRIES = ("framework", "file", "module", "python", "device", "environment", "threads", "processes")
 _SOURCES = ("shape", "integers", "uniform")
 
@@ -126,6 +129,8 @@ class PairFile:
     entries: Mapping[str, _Entry]
     batch_function: str = ""
     rules: Rules = field(default_factory=dict)
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    """By name, what a picture is called without one (`parity.picture`)."""
     _known: dict[str, Introspection] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -182,7 +187,8 @@ class PairFile:
             raise UsageError(say("there is no [batch]: say what both sides are given"))
         name = content.get("name", path.parent.name)
         rules = _rules(content.get("rules", {}), path.parent)
-        return cls(path, str(name), sides["reference"], sides["port"], options, entries, function, rules)
+        sections = options, entries, function, rules, _pictures(content.get("pictures", {}))
+        return cls(path, str(name), sides["reference"], sides["port"], *sections)
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Complete the options. Raises `UsageError` for one that the file lacks, or of another type."""
@@ -297,6 +303,16 @@ def _rules(content: Any, folder: Path) -> Rules:
         return {network: RuleFile.load(folder / file) for network, file in files.items()}
     except ConverterError as error:
         raise UsageError(str(error)) from error
+
+
+def _pictures(content: Any) -> dict[str, str]:
+    """Read what pictures are called. Raises `UsageError`."""
+    named = content.values() if isinstance(content, dict) else [None]
+    if not all(isinstance(label, str) for label in named):
+        raise UsageError(say("[pictures] gives names to what a report shows, as in mask = 'unet'"))
+    if len(set(named)) < len(named):
+        raise UsageError(say("[pictures] gives one picture two names"))
+    return dict(content)
 
 
 def _target(given: str, folder: Path) -> str:

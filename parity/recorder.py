@@ -255,7 +255,8 @@ class Recorder:
         content: dict[str, Any] = {"calls": self._log.calls, "draws": STREAM.draws}
         if tensors is not None:
             tensors.close()
-            content |= {"file": str(file), "gradients": self._log.gradients, "heads": self._log.heads}
+            content |= {"file": str(file), "gradients": self._log.gradients}
+            content["network_calls"] = self._log.network_calls
             if self._replica is not None:
                 content["floors"] = call_floors(self._log.record(tensors), self._replica.record())
         self._outlet.send("calls", run=self._run, iteration=number, **content)

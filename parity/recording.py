@@ -348,9 +348,9 @@ def _repeat(worker: Alone, traced: Sequence[Mapping[str, Any]], folder: Path, tr
     inputs: dict[str, Any] = {}
     for message in traced:
         table = CallTable.from_message(message)
-        for name, head in message["heads"].items():
-            if head["training"]:
-                inputs[name] = [table.place_of(entry) for entry in head["inputs"]]
+        for call in table.network_calls:
+            if call.first and call.training:
+                inputs[call.network] = [table.place_of(entry) for entry in call.inputs]
     out = folder / "evaluation"
     trace.answer("evaluate", worker.ask({"do": "evaluate", "inputs": inputs, "out": str(out)}), out)
     first = CallTable.from_message(traced[0])

@@ -68,6 +68,8 @@ class Result:
     layers: Sequence[CallAgreement] = ()
     """The calls of the first iteration, in the reference's order."""
     pictures: Sequence[Picture] = ()
+    notes: Sequence[str] = ()
+    """What could not be kept, and why."""
     matched: Sequence[MatchedTensor] = ()
     """Every parameter and buffer of both sides, by network, in the reference's order."""
 
@@ -114,10 +116,11 @@ class Result:
         return safe
 
     def _texts(self) -> Iterator[str]:
-        """Yield what findings and rows say."""
+        """Yield what findings, rows and notes say."""
         for found in self.findings:
             yield from (getattr(found, name) for name in SAYS)
         yield from (row.note for row in self.rows if row.note)
+        yield from self.notes
 
     def _saying(self, again: Callable[[str], str]) -> Result:
         """Return the result with its texts as the messages that they were (`parity.language.restored`)."""
@@ -127,7 +130,7 @@ class Result:
 
         findings = [replace(found, **said(found)) for found in self.findings]
         rows = [replace(row, note=again(row.note)) if row.note else row for row in self.rows]
-        return replace(self, findings=findings, rows=rows)
+        return replace(self, findings=findings, rows=rows, notes=[*map(again, self.notes)])
 
     def save(self, folder: Path) -> None:
         """Write ``check.json``."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from converter.messages import said, say
 from parity import reprod
+from parity.call_agreement import call_agreements
 from parity.compare import Comparison
 from parity.errors import UsageError, WorkerError
 from parity.folder import replaced_folder
@@ -18,6 +19,7 @@ from parity.handover import Handover
 from parity.investigation import Investigation
 from parity.judge import Row
 from parity.pair import Array, Framework, Implementation, Pair
+from parity.picture import keep_pictures
 from parity.process import ROLES, Job, Role, Run, spool_folder
 from parity.recording import Recording
 from parity.renaming import Renaming, Rules, rules_of
@@ -101,6 +103,7 @@ def check(
                 Path(calls),
                 spool,
                 rules_of(pair),
+                getattr(pair, "pictures", {}),
             )
             session.result.command = command
             session.follow(workers)
@@ -156,7 +159,10 @@ class _Session:
         calls: Path,
         spool: Path,
         rules: Rules,
+        pictures: Mapping[str, str] | None = None,
     ) -> None:
+        """Prepare; ``pictures`` are the pair's names for them, None where none are kept."""
+        self._pictures = pictures
         self._folder = folder
         self._keep = keep
         self._frameworks = frameworks
@@ -276,8 +282,16 @@ class _Session:
     def finish(self, workers: Workers) -> None:
         """Conclude, and write what remains: the traces' descriptions, reprod_log's files of the first run."""
         self.result.terms = self._comparisons[-1].terms
+        matchings = self._comparisons[0].matchings.values()
+        self.result.matched = [tensor for matching in matchings for tensor in matching.tensors]
         self.result.rows += self._investigation.evaluate(workers)
         self.result.findings = self._investigation.conclude(workers, self.result.rows)
+        evidence = self._investigation.evidence
+        self.result.layers = call_agreements(evidence, self.result.findings)
+        if self._pictures is not None:
+            self.result.pictures, self.result.notes = keep_pictures(
+                self._folder, self.result.dtypes[-1], evidence.iterations, self._pictures
+            )
         self.result.environments = {role: workers.environments[role] for role in ROLES}
         for pair, networks in zip(self._traces, self._networks, strict=True):
             for role, trace, described in zip(ROLES, pair, networks, strict=True):

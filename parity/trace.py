@@ -40,7 +40,7 @@ _UNIT_ENTRIES = (
     "as_first",  # the first run's, in another precision
 )
 
-_OF_TENSORS = ("file", "gradients", "heads", "floors")
+_OF_TENSORS = ("file", "gradients", "network_calls", "floors")
 _NOT_READY = ("kind", "run", "networks")
 _LOSS_ENTRIES = ("iteration", "values", "batch_norm", "floors", "terms")
 

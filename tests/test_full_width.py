@@ -8,7 +8,7 @@ import pytest
 from parity import reprod
 from parity.noise import NoiseFloor
 from parity.result import RESULT_FILE
-from tests.test_docs import follow
+from tests.documents import BREAK, COPIED, follow, lay_out, read, section
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +19,9 @@ def largest(result, dtype):
 
 def test_the_readme_holds_what_it_promises(tmp_path):
     """The check, with its volume, less than 200 MB; and the reference pipeline, with reprod_log's own lines."""
-    follow("README.md", tmp_path)
+    lay_out(tmp_path, COPIED)
+    readme = read("README.md")
+    follow(readme.replace(section(readme, BREAK), ""), tmp_path)  # which tests/test_newcomer.py follows
     result = json.loads((tmp_path / "dgtool-run" / RESULT_FILE).read_text())
     assert result["result"] == "pass"
     assert len(result["losses"]) == 2 * 10

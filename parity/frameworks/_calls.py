@@ -84,8 +84,8 @@ class CallLog:
     """Of the outputs: call, position, which backward pass, and where the tensor is."""
     spacing: float = 0.0
     """Of the outputs with a gradient, the coarsest: how far apart numbers at 1 lie."""
-    heads: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Of networks that were called for the first time: their mode, and where inputs and outputs are."""
+    network_calls: list[dict[str, Any]] = field(default_factory=list)
+    """Of whole networks: their mode, whether it is the run's first, and where inputs and outputs are."""
 
     def __post_init__(self) -> None:
         self._paths = {
@@ -104,7 +104,7 @@ class CallLog:
     @contextmanager
     def recording(self, file: TensorFile | None) -> Iterator[None]:
         """Record what happens in the block; with a file, the calls' tensors and gradients too."""
-        self.calls, self.gradients, self.heads, self._known, self._backwards = [], [], {}, {}, -1
+        self.calls, self.gradients, self.network_calls, self._known, self._backwards = [], [], [], {}, -1
         self._file, self._busy = file, False
         self._keeping = file is not None and not self.replayable  # the first iteration's are made again
         undo = self.hooks.install(self)
@@ -129,8 +129,8 @@ class CallLog:
         if not self.hooks.is_library(layer):
             # A loss of the user's own outside the networks stands for its own class.
             with self._within(path or f"{self._parent()}/{type(layer).__name__}"):
-                if path and self._file and path in self.side.networks and path not in self._networks:
-                    return self._head(path, functools.partial(original, layer), args, kwargs, layer)
+                if path and self._file and path in self.side.networks:
+                    return self._network(path, functools.partial(original, layer), args, kwargs, layer)
                 return original(layer, *args, **kwargs)
         settings = {} if path else self.hooks.layer_settings(layer)
         described: dict[str, Any] = {
@@ -199,21 +199,26 @@ class CallLog:
         finally:
             self._containers.pop()
 
-    def _head(self, network: str, function: Callable[..., Any], args: Any, kwargs: Any, layer: Any) -> Any:
-        """Run a network's first call, noting what it is given and what it gives."""
+    def _network(self, network: str, function: Callable[..., Any], args: Any, kwargs: Any, layer: Any) -> Any:
+        """Run a network, noting what it is given and what it gives; the first call can be made again."""
         tensors: list[Any] = []
         bare_args, bare_kwargs = self._strip((args, kwargs), tensors)
-        training = bool(layer.training)
-        self._networks[network] = Replayable(function, bare_args, bare_kwargs, layer, training)
+        training, first = bool(layer.training), network not in self._networks
+        if first:
+            self._networks[network] = Replayable(function, bare_args, bare_kwargs, layer, training)
         inputs = [self._input(tensor) for tensor in tensors]
         result = function(*args, **kwargs)
         outputs: list[Any] = []
         self._strip(result, outputs)
-        self.heads[network] = {
-            "training": training,
-            "inputs": inputs,
-            "outputs": [self._input(tensor) for tensor in outputs],
-        }
+        self.network_calls.append(
+            {
+                "network": network,
+                "first": first,
+                "training": training,
+                "inputs": inputs,
+                "outputs": [self._input(tensor) for tensor in outputs],
+            }
+        )
         return result
 
     def _parent(self) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from parity.finding import Finding
 from parity.language import _, render
@@ -34,16 +36,30 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
             shown, more = ", ".join(others[:_SHOWN_PLACES]), len(others) - _SHOWN_PLACES
             if more > 0:
                 shown = _("{names} and {count} more", names=shown, count=more)
-            console.print(escape(_("   also:     {places}", places=shown)))
+            _print_entry(console, _("also:"), shown)
         if found.line:
             # Never folded: a path is clicked and copied whole.
-            console.print(escape(_("   at:       {line}", line=_relative(found.line))), soft_wrap=True)
+            console.print(_beginning(_("at:")) + escape(_relative(found.line)), soft_wrap=True)
         if found.evidence:
-            console.print(escape(_("   because:  {evidence}", evidence=found.evidence)))
+            _print_entry(console, _("because:"), render(found.evidence))
         if found.change:
-            console.print(escape(_("   change:   {change}", change=found.change)))
+            _print_entry(console, _("change:"), render(found.change))
     if findings:
         console.print()
+
+
+def _beginning(name: str) -> str:
+    return f"   {set_cell_size(name, 10)}"
+
+
+def _print_entry(console: Console, name: str, text: str) -> None:
+    """Print what has a name; what does not fit in a line goes on below its beginning."""
+    beginning = _beginning(name)
+    indent = cell_len(beginning)
+    lines = Text(text).wrap(console, max(console.width - indent, 20))
+    for line in lines:
+        line.rstrip()
+    console.print(Text(beginning) + Text("\n" + " " * indent).join(lines), soft_wrap=True)
 
 
 def _relative(line: str) -> str:

@@ -7,15 +7,17 @@ import pytest
 # Forks a child for every attempt: starting Python fifty times would take longer than all the rest. The
 # writes are slowed down, each by its share of the time, so that the moments are spread over all of them.
 PROGRAM = """
-import json, os, random, signal, sys, time
+import json, os, random, shutil, signal, sys, time
 from pathlib import Path
 
-from converter import _copy, execute, open_checkpoint, provenance
+from converter import _copy, execute, provenance
 from converter.execute import write
-from converter.formats import _atomic
+from converter.parts import write_part
+from converter.publish import publish
+from converter.ranks import Part
 from tests.converter import plans
 
-folder, target, shards, attempts, old = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:6])
+folder, target, shards, attempts, old, count = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:7])
 shards = shards or None
 source = plans.write_source(folder / "source.pth", plans.arrays())
 plan = plans.everything(source)
@@ -26,8 +28,27 @@ right = {path.name: path.read_bytes() for path in other.iterdir()}
 if old:
     before = plans.Plan("torch", "paddle", tuple(reversed(plan.steps)))
 
-def contents():
-    return {path.name: path.read_bytes() for path in out.iterdir()}
+def contents(of=out):
+    return {path.name: path.read_bytes() for path in of.iterdir() if path.is_file()} if of.is_dir() else {}
+
+def convert(out):
+    # Returns how many shards of an earlier attempt were kept.
+    if not count:
+        return write(source, plan, out / target, shards=shards).reused
+    reused = write_parts(out)
+    publish(source, plan, out / target, shards=shards)
+    return reused
+
+def write_parts(out):
+    parts = [Part(number, count) for number in range(1, count + 1)]
+    return sum(write_part(source, plan, out / target, part, shards=shards).reused for part in parts)
+
+shard_names = right.keys() - {target}
+kept_in, expected = out, right
+if count:
+    kept_in = out / f"{target}.parts"
+    write_parts(folder)
+    expected = contents(folder / kept_in.name)
 
 def slowly(function):
     def slowed(*arguments, **options):
@@ -53,7 +74,7 @@ def attempt(delay):
     child = os.fork()
     if not child:
         slow_down()
-        write(source, plan, out / target, shards=shards)
+        convert(out)
         os._exit(0)
     deadline = time.monotonic() + (1e9 if delay is None else delay)
     while time.monotonic() < deadline:
@@ -67,8 +88,8 @@ def attempt(delay):
     return False
 
 def prepare():
-    for path in out.iterdir():
-        path.unlink()
+    shutil.rmtree(out)
+    out.mkdir()
     if old:
         write(source, before, out / target, shards=shards)
     return contents()
@@ -95,20 +116,29 @@ for delay in moments:
     seen[state] = seen.get(state, 0) + 1
     assert shards or state != "shards"
     assert not finished or state == "new"
-    whole = sum(content == right[name] for name, content in visible.items() if name != target)
-    written = write(source, plan, out / target, shards=shards)
-    assert written.reused == (whole if shards else 0), (written.reused, whole)
+    whole = sum(content == expected[name] for name, content in contents(kept_in).items() if name in shard_names)
+    reused = convert(out)
+    assert reused == (whole if shards else 0), (reused, whole)
+    assert not kept_in.is_dir() or kept_in == out
     assert contents() == right
 print(json.dumps(seen))
 """
 
 
+CASES = {
+    "file-new": ("m.pdparams", 0, 50, 0, 0),
+    "file-replaced": ("m.pdparams", 0, 50, 1, 0),
+    "shards-new": ("m.safetensors.index.json", 4, 50, 0, 0),
+    "shards-replaced": ("m.safetensors.index.json", 4, 50, 1, 0),
+    "parts-replaced": ("m.pdparams.index.json", 4, 25, 1, 2),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("old", [0, 1], ids=["new", "replaced"])
-@pytest.mark.parametrize(("target", "shards"), [("m.pdparams", 0), ("m.safetensors.index.json", 4)])
-def test_killed_at_fifty_moments(run_python, tmp_path, target, shards, old):
-    seen = json.loads(run_python(PROGRAM, tmp_path, target, shards, 50, old))
-    assert sum(seen.values()) == 50
+@pytest.mark.parametrize(("target", "shards", "attempts", "old", "parts"), CASES.values(), ids=CASES)
+def test_killed_at_any_moment(run_python, tmp_path, target, shards, attempts, old, parts):
+    seen = json.loads(run_python(PROGRAM, tmp_path, target, shards, attempts, old, parts))
+    assert sum(seen.values()) == attempts
     assert seen["old"]
     if shards:
         assert seen["shards"]

@@ -22,6 +22,7 @@ from converter import (
     UsageError,
     VerifyError,
     _copy,
+    _output,
     execute,
     open_checkpoint,
     provenance,
@@ -179,8 +180,8 @@ def test_units_can_be_pickled_and_hold_no_tensors(source, plan, out, monkeypatch
     import pickle
 
     seen = []
-    run_unit = execute.run_unit
-    monkeypatch.setattr(execute, "run_unit", lambda unit: seen.append(pickle.dumps(unit)) or run_unit(unit))
+    run_unit = _output.run_unit
+    monkeypatch.setattr(_output, "run_unit", lambda unit: seen.append(pickle.dumps(unit)) or run_unit(unit))
     write(source, plan, out / "m.pdparams")
     assert seen
     assert sum(map(len, seen)) < 20_000

@@ -6,13 +6,14 @@ reprod_log's default check and PaDiff say of the same port. Rates come last.
 
 import argparse
 import json
-import math
+import shlex
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -23,26 +24,7 @@ from tests.defects.catalogue import BY_ID, CATALOGUE, TRIPLES
 from tests.defects.clean import CLEAN, REWRITES
 from tests.defects.pairs import PAIRS, example_inputs
 from tests.defects.peers import padiff_case, padiff_verdicts, reprod_log_passes
-
-
-@dataclass
-class Outcome:
-    """What was said of one case."""
-
-    id: str
-    kind: str
-    verdict: str
-    right: bool
-    """The verdict is the right one."""
-    located: bool | None = None
-    """The right place is named first (of several mistakes: all of them are named)."""
-    caused: bool | None = None
-    wrong_cause: bool = False
-    first: str = ""
-    reprod_log: bool | None = None
-    """Whether reprod_log says that the logs agree; None where there is no log."""
-    padiff: dict[str, bool | str] = field(default_factory=dict)
-    seconds: float = 0.0
+from tests.defects.table import Outcome, as_promised, mark, markdown, peer, peer_rates, rate, rates
 
 
 def fits(place: str, patterns: tuple[str, ...]) -> bool:
@@ -144,60 +126,22 @@ def outcome_of(case: Case, padiff: Path | None) -> Outcome:
     return outcome
 
 
-def _mark(value: bool | None) -> str:
-    return {True: "yes", False: "NO", None: "-"}[value]
-
-
-def _peer(value: bool | str | None) -> str:
-    if isinstance(value, str):
-        return "stopped"
-    return {True: "passes", False: "fails", None: "-"}[value]
-
-
 def _line(each: Outcome) -> str:
-    cells = [each.verdict, _mark(each.located), "WRONG" if each.wrong_cause else _mark(each.caused)]
-    peers = [_peer(each.reprod_log), *(_peer(each.padiff.get(name)) for name in ("defaults", "readme"))]
+    cells = [each.verdict, mark(each.located), "WRONG" if each.wrong_cause else mark(each.caused)]
+    peers = [peer(each.reprod_log), *(peer(each.padiff.get(name)) for name in ("defaults", "readme"))]
     shown = f"{each.kind:10} {each.id:38} {cells[0]:12} {cells[1]:5} {cells[2]:6}"
     return f"{shown} {peers[0]:8} {peers[1]:8} {peers[2]:8} {each.seconds:4.0f} s  {each.first}"
 
 
-def _rate(values: list[bool]) -> str:
-    return f"{sum(values)} of {len(values)} ({100 * sum(values) / len(values):.1f} %)" if values else "none"
+def print_rates(found: list[Outcome]) -> None:
+    def shown(values: list[bool]) -> str:
+        return f"{rate(values)} ({100 * sum(values) / len(values):.1f} %)" if values else rate(values)
 
-
-def print_rates(found: list[Outcome]) -> bool:
-    """Print the rates; whether they are what is promised."""
-    planted = [each for each in found if each.kind not in ("clean", "framework", "several")]
-    known = [each for each in found if each.kind == "framework"]
-    several = [each for each in found if each.kind == "several"]
-    clean = [each for each in found if each.kind == "clean"]
-    print(f"\ndetected:                 {_rate([each.right for each in planted])}")
-    print(f"right place named first:  {_rate([bool(each.located) for each in planted])}")
-    print(f"cause named:              {_rate([bool(each.caused) for each in planted])}")
-    print(f"wrong cause named:        {_rate([each.wrong_cause for each in planted])}")
-    print(f"several at once, all named: {_rate([bool(each.located) for each in several])}")
-    print(f"framework differences:    {_rate([each.right for each in known])}")
-    print(f"clean called a defect:    {_rate([not each.right for each in clean])}")
-    for peer, verdict in (
-        ("reprod_log", lambda each: each.reprod_log),
-        ("PaDiff, its defaults", lambda each: each.padiff.get("defaults")),
-        ("PaDiff, its README's settings", lambda each: each.padiff.get("readme")),
-    ):
-        caught = [verdict(each) is not True for each in planted if verdict(each) is not None]
-        alarms = [verdict(each) is False for each in clean if verdict(each) is not None]
-        if caught or alarms:
-            print(f"{peer}: detected {_rate(caught)}, clean called wrong {_rate(alarms)}")
-
-    def share(values: list[bool]) -> float:
-        return sum(values) / len(values) if values else math.nan
-
-    return not (
-        share([each.right for each in planted]) < 1.0
-        or share([bool(each.located) for each in planted]) < 0.95
-        or share([bool(each.caused) for each in planted]) < 0.85
-        or any(each.wrong_cause for each in planted)
-        or any(not each.right for each in (*clean, *known))
-    )
+    print()
+    for name, values in rates(found).items():
+        print(f"{name + ':':27} {shown(values)}")
+    for name, caught, alarms in peer_rates(found):
+        print(f"{name}: detected {shown(caught)}, clean called wrong {shown(alarms)}")
 
 
 def main() -> None:
@@ -205,7 +149,10 @@ def main() -> None:
     parser.add_argument("patterns", nargs="*", default=["*"], help="ids of cases, with * and ?")
     parser.add_argument("--padiff", type=Path, help="a Python that has PaDiff installed")
     parser.add_argument("--jobs", type=int, default=2, help="how many cases at once")
-    parser.add_argument("--json", type=Path, help="also write the table here")
+    parser.add_argument("--json", type=Path, help="also write the outcomes here")
+    parser.add_argument(
+        "--markdown", type=Path, help="also write the page here, as docs/defects.md is written"
+    )
     given = parser.parse_args()
     if given.padiff:
         given.padiff = given.padiff.absolute()  # it is started in folders of its own
@@ -221,7 +168,11 @@ def main() -> None:
             print(_line(outcome), flush=True)
     if given.json:
         given.json.write_text(json.dumps([vars(each) for each in found], indent=1) + "\n")
-    raise SystemExit(0 if print_rates(found) else 1)
+    if given.markdown:
+        command = shlex.join(["python", "-m", "tests.defects.run", *sys.argv[1:]])
+        given.markdown.write_text(markdown(found, command))
+    print_rates(found)
+    raise SystemExit(0 if as_promised(found) else 1)
 
 
 if __name__ == "__main__":

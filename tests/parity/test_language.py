@@ -237,11 +237,11 @@ ENGLISH = {
 }
 """Files whose texts are code, tables of names, or said within a worker, whose errors arrive as they are."""
 NO_TEXT = re.compile(
-    r"bold (green|yellow|red)|dgtool:? |initial values|is set to|no floor|other run|the (network|index)|"  # words
-    r"Where the sides? runs?|The pair's own options|Which .*|What kind of .*|The result|out of memory|"  # --help
+    r"bold (green|yellow|red)|dgtool:? |initial values|is set to|no floor|other run|the (network|index|record of a part)|"  # words
+    r"Where the sides? runs?|The pair's own options|Which .*|What kind of .*|Who does .*|The result|out of memory|"  # --help
     r"numpy array|text of .*|bytes object|its (metadata|header|entry ?)|\.\.\. \( letters\)|"  # of files
     r"\w+ or \w+|.* has |.* steps, powers of .*| ?(in|out)put | of |(re(shape|peat)|same|cast|split|concat) .*|"
-    r"\(the model itself\)|seeded weights|pair |= \(class\)| \(call \)|a tensor of so few elements is kept whole|"
+    r"\(the model itself\)|seeded weights|pair |= \(class\)| \(call \)|a Slurm array| part | input|a tensor of so few elements is kept whole|"
     r"Written by `dgtool align`.*|The rules are those of.*|from .* import .*|.*import sys.*|\n.*|ignore:.*|value = ",
     re.DOTALL,
 )
@@ -288,7 +288,7 @@ def test_every_command_can_be_read_in_every_language(dgtool, tmp_path):
     chinese = dgtool("explain", tmp_path, "--lang", "zh-CN")
     assert english.exit_code == chinese.exit_code == 1
     assert english.stdout.startswith("verdict: defect - net.0 has another epsilon")
-    assert chinese.stdout.startswith("结论：defect（缺陷） - net.0：epsilon 不同")
+    assert chinese.stdout.startswith("判定：defect（缺陷） - net.0：epsilon 不同")
     assert (
         dgtool("explain", tmp_path, "--lang", "zh-CN", "--json").stdout
         == dgtool("explain", tmp_path, "--json").stdout

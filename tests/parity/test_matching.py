@@ -1,7 +1,10 @@
 """Matching the tensors of two networks: by converted name, with every leftover named."""
 
+import json
+
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from parity import ComparisonError
 from parity.matching import NetworkTensors, match_tensors
@@ -106,3 +109,83 @@ def test_the_second_names_of_a_recurrent_net_are_no_surprise():
     assert list(there.matches) == ["r.weight_ih_l0"]
     assert there.unexpected == ()
     assert list(back.matches) == ["r.weight_ih_l0"]
+
+
+def listed(found):
+    return [(each.reference, each.port, each.kind, each.layer, each.rule) for each in found.tensors]
+
+
+def test_every_tensor_is_listed_with_the_rule_that_convert_prints(tmp_path, dgtool):
+    """The plan of the command line, from the same names, is the independent account."""
+    reference = network(
+        "torch",
+        TORCH,
+        buffers=("bn.running_mean", "bn.num_batches_tracked"),
+        fc__weight=(2, 3),
+        fc__bias=(2,),
+        bn__running_mean=(2,),
+        bn__num_batches_tracked=(),
+    )
+    port = network("paddle", {"more": "Linear"}, fc__weight=(3, 2), bn___mean=(2,), more__bias=(1,))
+    found = match_tensors("net", reference, port)
+    assert listed(found) == [
+        ("fc.weight", "fc.weight", "parameter", "Linear", "transpose"),
+        ("fc.bias", "", "parameter", "Linear", "keep"),  # the port lacks it
+        ("bn.running_mean", "bn._mean", "buffer", "BatchNorm1d", "keep"),
+        ("bn.num_batches_tracked", "", "buffer", "BatchNorm1d", "drop"),
+        ("", "more.bias", "parameter", "Linear", ""),
+    ]
+    first, *_, last = found.tensors
+    assert (first.network, first.dtype) == ("net", "float32")
+    assert (first.reference_shape, first.port_shape) == ((2, 3), (3, 2))
+    assert (last.reference_shape, last.port_shape) == ((), (1,))
+    safetensors = tmp_path / "model.safetensors"
+    save_file({name: np.zeros(shape, "f4") for name, (_, shape) in reference.tensors.items()}, safetensors)
+    printed = dgtool(
+        *("convert", safetensors, "x.pdparams", "--dry-run", "--json", "--from", "torch"),
+        *("--assume", "linear=fc,batchnorm1d=bn"),
+    )
+    steps = {step["sources"][0][0]: step["operation"] for step in json.loads(printed.stdout)["steps"]}
+    assert steps == {each.reference: each.rule for each in found.tensors if each.reference}
+
+
+def test_a_paddle_reference_lists_its_own_kinds_and_the_way_there():
+    reference = network("paddle", {"fc": "Linear", "bn": "BatchNorm1D"}, fc__weight=(3, 2), bn___mean=(2,))
+    port = network("torch", TORCH, fc__weight=(2, 3), bn__running_mean=(2,), bn__num_batches_tracked=())
+    assert listed(match_tensors("net", reference, port)) == [
+        ("fc.weight", "fc.weight", "parameter", "Linear", "transpose"),
+        ("bn._mean", "bn.running_mean", "parameter", "BatchNorm1D", "keep"),
+        ("", "bn.num_batches_tracked", "parameter", "BatchNorm1d", "drop"),
+    ]
+
+
+@pytest.mark.parametrize("packed_side", [0, 1])
+def test_packed_tensors_are_listed_by_their_parts(packed_side):
+    found = match_tensors("net", *((PACKED, SPLIT) if packed_side == 0 else (SPLIT, PACKED)))
+    names = [(each.reference, each.port) for each in found.tensors]
+    pairs = [
+        (f"a.in_proj_{kind}[{each}_proj.{kind}]", f"a.{each}_proj.{kind}")
+        for each in "qkv"
+        for kind in ("weight", "bias")
+    ]
+    assert sorted(names) == sorted(pair if packed_side == 0 else pair[::-1] for pair in pairs)
+    assert {each.rule for each in found.tensors if "weight" in each.port} == {
+        "split 0 2 2 2, transpose" if packed_side == 0 else "transpose, concat 0 2 2 2"
+    }
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_a_tensor_that_the_port_has_under_two_names_is_listed_under_each(twice):
+    """Paddle's LSTM lists its cell's tensors again; who does not, lacks nothing."""
+    names = {"weight_ih_l0": (8, 3), "weight_hh_l0": (8, 2), "bias_ih_l0": (8,), "bias_hh_l0": (8,)}
+    reference = network("torch", {"rnn": "LSTM"}, **{f"rnn__{name}": shape for name, shape in names.items()})
+    own = {f"rnn__0__cell__{name.removesuffix('_l0')}": shape for name, shape in names.items() if twice}
+    port = network("paddle", {}, **{f"rnn__{name}": shape for name, shape in names.items()}, **own)
+    found = match_tensors("net", reference, port)
+    pairs = [(each.reference, each.port) for each in found.tensors]
+    assert pairs == [
+        (f"rnn.{name}", port)
+        for name in names
+        for port in [f"rnn.{name}", *([f"rnn.0.cell.{name.removesuffix('_l0')}"] if twice else [])]
+    ]
+    assert {each.rule for each in found.tensors} == {"repeat 2"}

@@ -49,6 +49,9 @@ def test_a_folder_its_file_and_an_instance_are_one_pair(tmp_path):
         (('["batch", 5]', '"batch"'), "tokens: is written as { shape"),
         (("[batch]", "[batches]"), "unknown entry 'batches'"),
         (("[options]", "[[options]]"), "[options] gives every option its default"),
+        (("[options]", "[pictures]\nmask = 1\n[options]"), "[pictures] gives names to what a report shows"),
+        (("[options]", "[[pictures]]\n[options]"), "[pictures] gives names to what a report shows"),
+        (("[options]", "[pictures]\na = 'net'\nb = 'net'\n[options]"), "gives one picture two names"),
         (("[options]", "options = "), "pair.toml: "),
     ],
 )
@@ -223,3 +226,12 @@ torch.save({"model": state}, sys.argv[2] + "/nested.pth")
         done = dgtool("convert", f"{name}.pth", f"{name}.pdparams", "--pair", FOLDER)
         assert (done.exit_code, "7 tensors" in done.stdout) == (0, True), done.stderr
     assert dgtool("check-bp", "--pair", FOLDER, "--iters", 1, "--weights", "flat.pdparams").exit_code == 0
+
+
+def test_pictures_have_the_names_that_the_file_gives(tmp_path):
+    for name in ("torch_side.py", "paddle_side.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "pair.toml").write_text(WHOLE.replace("[options]", "[pictures]\nmask = 'net'\n[options]"))
+    assert load_pair(str(tmp_path)).pictures == {"mask": "net"}
+    (tmp_path / "pair.toml").write_text(WHOLE)
+    assert load_pair(str(tmp_path)).pictures == {}

@@ -71,6 +71,8 @@ def test_a_mistake_is_placed_by_what_was_recorded(reference, wrong_port):
     first = result.findings[0]
     assert (result.verdict, first.where, first.cause) == ("defect", "model/gelu", "approximate")
     assert "on inputs that agree" in first.evidence
+    assert [each.where for each in result.layers if each.culprit] == ["model/gelu"]
+    assert not any(each.alone for each in result.layers)
 
 
 @pytest.mark.traced
@@ -81,6 +83,9 @@ def test_a_recorded_reference_needs_no_torch(reference, paddle_alone, wrong, tmp
     (found,) = result.findings
     assert (found.where, found.cause) == ("model/gelu", "approximate")
     assert "on the reference's own inputs" in found.evidence
+    assert [(each.where, each.alone.agrees) for each in result.layers if each.culprit] == [
+        ("model/gelu", False)
+    ]
     assert result.environments["reference"]["framework"] == "torch"
 
 

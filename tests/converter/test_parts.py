@@ -1,0 +1,415 @@
+"""Conversions in parts: the bytes of one process, whoever does what and when; what does not belong is named."""
+
+import json
+import os
+import pickle
+
+import pytest
+
+from converter import (
+    FormatError,
+    Part,
+    Plan,
+    UsageError,
+    VerifyError,
+    engine,
+    execute,
+    provenance,
+    publish,
+)
+from converter.parts import Parted, ShardUnit, write_part, write_shard
+from converter.ranks import part_of_environment
+from tests.converter import plans
+from tests.converter.test_execute import Immediately, StopError
+
+TARGET = "m.safetensors.index.json"
+
+
+@pytest.fixture
+def source(tmp_path):
+    return plans.write_source(tmp_path / "source.pth", plans.arrays())
+
+
+@pytest.fixture
+def plan(source):
+    return plans.everything(source)
+
+
+@pytest.fixture
+def out(tmp_path):
+    """A folder for results only."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def right(source, plan, tmp_path):
+    """What one process writes."""
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    execute.write(source, plan, whole / TARGET, shards=4)
+    return contents(whole)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def write(source, plan, out, *numbers, count=3, **options):
+    """Write some of three parts of four shards; returns how many shards were kept."""
+    given = {"shards": 4, **options}
+    return sum(
+        write_part(source, plan, out / TARGET, Part(number, count), **given).reused for number in numbers
+    )
+
+
+def finish(source, plan, out, **options):
+    return publish.publish(source, plan, out / TARGET, shards=4, **options)
+
+
+def refusal(source, plan, out):
+    """Return what is wrong with the parts, line by line; nothing that was there may have changed."""
+    before = {**contents(out), **contents(out / f"{TARGET}.parts")}
+    with pytest.raises(VerifyError) as raised:
+        finish(source, plan, out)
+    first, *problems = str(raised.value).split("\n  - ")
+    assert first == f"{out / TARGET} cannot be finished, and nothing was changed:"
+    assert {**contents(out), **contents(out / f"{TARGET}.parts")} == before
+    return problems
+
+
+# The same bytes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pdparams", "pth"])
+def test_parts_in_any_order_give_the_bytes_of_one_process(source, plan, tmp_path, out, suffix):
+    plan = Plan("torch", "torch" if suffix == "pth" else "paddle", plan.steps, {("epoch",): 3})
+    if suffix == "safetensors":
+        plan = Plan("torch", "paddle", plan.steps)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    execute.write(source, plan, whole / f"m.{suffix}.index.json", shards=4)
+    seen = []
+    for number in (3, 1, 2):
+        assert not contents(out)
+        write_part(
+            source,
+            plan,
+            out / f"m.{suffix}.index.json",
+            Part(number, 3),
+            shards=4,
+            progress=lambda name, size: seen.append((name, size)),
+        )
+    assert sorted(name for name, _ in seen) == [f"m-0000{n}-of-00004.{suffix}" for n in (1, 2, 3, 4)]
+    assert sum(size for _, size in seen) == sum(info.nbytes for info in plan.targets)
+    written = publish.publish(source, plan, out / f"m.{suffix}.index.json", shards=4)
+    assert [file.name for file in written.files][-1] == f"m.{suffix}.index.json"
+    assert contents(out) == contents(whole)
+    assert [path.name for path in out.iterdir() if path.is_dir()] == []
+
+
+def test_parts_by_processes_and_by_an_executor_of_ones_own(source, plan, out, right):
+    write(source, plan, out, 1, count=2, workers=2)
+    write(source, plan, out, 2, count=2, executor=Immediately())
+    finish(source, plan, out, executor=Immediately())
+    assert contents(out) == right
+
+
+def test_more_parts_than_shards_and_parts_divided_otherwise(source, plan, out, right):
+    write(source, plan, out, *range(1, 7), count=6)
+    assert len(contents(out / f"{TARGET}.parts")) == 6 + 4
+    (out / f"{TARGET}.parts" / "4-of-6.json").unlink()  # it had nothing to do
+    (out / f"{TARGET}.parts" / "3-of-6.json").unlink()
+    assert refusal(source, plan, out) == [
+        "part 3/6 is missing, with m-00002-of-00004.safetensors: run --part 3/6"
+    ]
+    write(source, plan, out, 1, count=2)  # it has the missing part's shard
+    finish(source, plan, out)
+    assert contents(out) == right
+
+
+def test_casts_of_a_part_are_told(source, plan, out):
+    casts = [write_part(source, plan, out / TARGET, Part(n, 2), shards=4).casts for n in (1, 2)]
+    assert sorted(name for part in casts for name in part) == ["narrow", "wide"]
+
+
+def test_units_are_shards_and_say_their_bytes(source, plan, out):
+    given = []
+
+    class Asked(Immediately):
+        def submit(self, function, /, *arguments):
+            given.extend(argument for argument in arguments if isinstance(argument, ShardUnit))
+            return super().submit(function, *arguments)
+
+    write(source, plan, out, 1, 2, 3, executor=Asked())
+    assert [unit.shard.file.name for unit in given] == [
+        f"m-0000{n}-of-00004.safetensors" for n in (1, 2, 3, 4)
+    ]
+    assert sum(unit.nbytes for unit in given) == sum(info.nbytes for info in plan.targets)
+    assert sum(len(pickle.dumps(unit)) for unit in given) < 20_000
+
+
+def test_a_unit_is_given_up_when_nobody_waits_for_it(source, plan, out):
+    whole = Parted.of(source, plan, out / TARGET, shards=4)
+    sources = {source.file: execute.stamp(source.file)}
+    unit = ShardUnit(whole.division[0], "paddle", whole.metadata, sources, out / "gone")
+    with pytest.raises(FileNotFoundError, match="gone"):
+        write_shard(unit)
+    assert not list(out.iterdir())
+
+
+def test_engines_have_names():
+    with engine("local", 1) as executor:
+        assert executor.submit(len, "four").result() == 4
+    with pytest.raises(UsageError, match=r"'ray' is no engine \(--engine local\)"), engine("ray", 1):
+        pass
+
+
+# What does not belong -----------------------------------------------------------------------------
+
+
+def test_missing_parts_are_named(source, plan, out, right):
+    with pytest.raises(VerifyError, match=r"no part is in .*\.parts: run them all first"):
+        finish(source, plan, out)
+    write(source, plan, out, 2)
+    assert refusal(source, plan, out) == [
+        "part 1/3 is missing, with m-00001-of-00004.safetensors: run --part 1/3",
+        "part 3/3 is missing, with m-00003-of-00004.safetensors and 1 more: run --part 3/3",
+    ]
+    write(source, plan, out, 1, 3)
+    finish(source, plan, out)
+    assert contents(out) == right
+
+
+@pytest.mark.parametrize("damage", ["flipped", "longer", "gone"])
+def test_an_altered_shard_is_named_with_its_part(source, plan, out, right, damage):
+    write(source, plan, out, 1, 2, 3)
+    shard = out / f"{TARGET}.parts" / "m-00002-of-00004.safetensors"
+    content = shard.read_bytes()
+    if damage == "gone":
+        shard.unlink()
+    else:
+        last = bytes([content[-1] ^ 1])
+        shard.write_bytes(content[:-1] + last if damage == "flipped" else content + b"x")
+    what = "is gone" if damage == "gone" else "was altered after it was written"
+    assert refusal(source, plan, out) == [f"part 2/3: {shard.name} {what}: run --part 2/3 again"]
+    assert write(source, plan, out, 2) == 0
+    finish(source, plan, out)
+    assert contents(out) == right
+
+
+def test_parts_of_another_plan_are_not_taken(source, plan, out, right):
+    other = Plan("torch", "paddle", (*plan.steps[1:], plan.steps[0]))
+    write(source, other, out, 2)
+    write(source, plan, out, 1, 3)
+    problem = "part 2/3 is of another plan (other options, or another SRC): run --part 2/3 again"
+    assert refusal(source, plan, out) == [problem]
+    write(source, plan, out, 2)
+    finish(source, plan, out)
+    assert contents(out) == right
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "problem"),
+    [
+        (provenance.VERSION, "0.0.9", "was made by dgtool 0.0.9, and this is "),
+        (provenance.SOURCES, '{"other.pth": "0"}', "is of another source"),
+    ],
+)
+def test_parts_of_another_version_or_of_other_files_are_not_taken(source, plan, out, entry, value, problem):
+    write(source, plan, out, 1, 2, 3)
+    record = out / f"{TARGET}.parts" / "1-of-3.json"
+    content = json.loads(record.read_text())
+    content["made"][entry] = value
+    record.write_text(json.dumps(content))
+    assert refusal(source, plan, out)[0].startswith(f"part 1/3 {problem}")
+
+
+def test_parts_of_sources_that_differ_in_content_only_are_not_mixed(source, plan, out, tmp_path):
+    write(source, plan, out, 1)
+    changed = {name: array + 1 for name, array in plans.arrays().items()}
+    changed["tied too"] = changed["tied"]
+    source = plans.write_source(source.file, changed)
+    plan = plans.everything(source)
+    write(source, plan, out, 2, 3)
+    problem = "part 1/3 has read another source.pth than the one that is there: run --part 1/3 again"
+    assert refusal(source, plan, out) == [problem]
+    write(source, plan, out, 1)
+    finish(source, plan, out)
+    execute.write(source, plan, tmp_path / TARGET, shards=4)
+    assert contents(out) == {
+        name: content for name, content in contents(tmp_path).items() if name in contents(out)
+    }
+
+
+def test_a_source_is_hashed_again_only_if_it_may_be_another(source, plan, out, right, monkeypatch):
+    write(source, plan, out, 1, 2, 3)
+    hashed = []
+    sha256 = provenance.sha256
+    monkeypatch.setattr(provenance, "sha256", lambda file, *more: hashed.append(file) or sha256(file, *more))
+    os.utime(source.file, (1, 1))  # as of a copy on another machine
+    finish(source, plan, out)
+    assert hashed.count(source.file) == 1
+    assert contents(out) == right
+    write(source, plan, out, 1, 2, 3)
+    hashed.clear()
+    finish(source, plan, out)
+    assert len(hashed) == 4
+    assert source.file not in hashed
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"schema": "dgtool.part/9"}',
+        '{"schema": "dgtool.part/1", "part": "9/3", "made": {}, "sources": {}, "shards": {}}',
+        '{"schema": "dgtool.part/1", "part": "1/3", "made": {}, "sources": {"a": {}}, "shards": {}}',
+        '{"schema": "dgtool.part/1", "part": "1/3", "made": {}, "sources": {}, "shards": {"a": 1}}',
+        '{"schema": "dgtool.part/1", "part": 1, "made": [], "sources": [], "shards": []}',
+    ],
+)
+def test_damaged_records_are_named(source, plan, out, content):
+    write(source, plan, out, 1)
+    (out / f"{TARGET}.parts" / "1-of-3.json").write_text(content)
+    with pytest.raises(FormatError, match=r"1-of-3\.json: (the|is no) record of a part"):
+        finish(source, plan, out)
+
+
+def test_a_part_of_one_file_cannot_be(source, plan, out):
+    with pytest.raises(UsageError, match=r"m\.pth is one file, and parts are of several: name an index"):
+        write_part(source, plan, out / "m.pth", Part(1, 2))
+    assert not list(out.iterdir())
+
+
+# Interrupted, and done again ----------------------------------------------------------------------
+
+
+def test_a_part_done_again_keeps_what_is_whole(source, plan, out, right):
+    assert write(source, plan, out, 1, 2, 3) == 0
+    before = contents(out / f"{TARGET}.parts")
+    assert write(source, plan, out, 3, 2, 1) == 4
+    assert contents(out / f"{TARGET}.parts") == before
+
+
+def test_an_interrupted_part_leaves_whole_shards_and_no_record(source, plan, out, right):
+    def stop(name, size):
+        raise StopError
+
+    with pytest.raises(StopError):
+        write(source, plan, out, 3, executor=Immediately(), progress=stop)
+    assert sorted(contents(out / f"{TARGET}.parts")) == [f"m-0000{n}-of-00004.safetensors" for n in (3, 4)]
+    write(source, plan, out, 1, 2)
+    assert len(refusal(source, plan, out)) == 1
+    assert write(source, plan, out, 3) == 2
+    finish(source, plan, out)
+    assert contents(out) == right
+
+
+@pytest.mark.parametrize("step", ["_take_its_name", "write_index"])
+def test_an_interrupted_end_shows_no_index_and_is_done_again(source, plan, out, right, monkeypatch, step):
+    write(source, plan, out, 1, 2, 3)
+    calls = []
+    function = getattr(publish, step)
+
+    def stop(*arguments):
+        calls.append(1)
+        if step == "write_index" or len(calls) == 3:
+            raise StopError
+        function(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, step, stop)
+        with pytest.raises(StopError):
+            finish(source, plan, out)
+    assert TARGET not in contents(out)
+    assert all(content == right[name] for name, content in contents(out).items())
+    finish(source, plan, out)
+    assert contents(out) == right
+
+
+def test_the_index_that_is_there_stays_until_all_parts_are(source, plan, out, right):
+    other = Plan("torch", "paddle", (*plan.steps[1:], plan.steps[0]))
+    execute.write(source, other, out / TARGET, shards=4)
+    before = contents(out)
+    write(source, plan, out, 1, 3)
+    assert contents(out) == before
+    assert refusal(source, plan, out)
+    write(source, plan, out, 2)
+    finish(source, plan, out)
+    assert contents(out) == right
+    assert before != right
+
+
+# Which part ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_shares_are_everything_once(count):
+    shares = [Part(number, count).share(range(5)) for number in range(1, count + 1)]
+    assert [item for share in shares for item in share] == list(range(5))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0/3", "'0/3' is no part; W parts are counted from 1/W to W/W"),
+        ("4/3", "'4/3' is no part"),
+        ("1/0", "'1/0' is no part"),
+        ("two", "'two' is no part; write --part 2/3 for the second of three, or --part env"),
+        ("-1/3", "'-1/3' is no part"),
+        ("1/3 ", "'1/3 ' is no part"),
+    ],
+)
+def test_what_is_no_part(text, message):
+    with pytest.raises(UsageError) as raised:
+        Part.parse(text)
+    assert str(raised.value).startswith(message)
+
+
+ARRAY = {"SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "3"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "part"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "3"}, "1/3"),
+        ({"PADDLE_TRAINER_ID": "1", "PADDLE_TRAINERS_NUM": "2"}, "2/2"),
+        ({"SLURM_ARRAY_TASK_ID": "3", **ARRAY}, "3/3"),
+        (
+            {"SLURM_ARRAY_TASK_ID": "0", **ARRAY, "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "2"},
+            "1/3",
+        ),
+        ({"RANK": "1", "WORLD_SIZE": "2", "PADDLE_TRAINER_ID": "1", "PADDLE_TRAINERS_NUM": "2"}, "2/2"),
+    ],
+)
+def test_launchers_tell_the_part(environment, part):
+    assert str(part_of_environment(environment)) == part
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"HOME": "/"}, "no launcher has told which part this is (torchrun: RANK, WORLD_SIZE; paddle."),
+        ({"RANK": "0"}, "torchrun has not told which part this is (RANK=0, WORLD_SIZE=)"),
+        ({"RANK": "x", "WORLD_SIZE": "2"}, "torchrun has not told which part this is (RANK=x, WORLD_SIZE=2)"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "torchrun has ranks with gaps (RANK=2, WORLD_SIZE=2)"),
+        (
+            {"SLURM_ARRAY_TASK_ID": "5", **ARRAY, "SLURM_ARRAY_TASK_MAX": "5"},
+            "a Slurm array has ranks with gaps",
+        ),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2", "SLURM_ARRAY_TASK_ID": "2", **ARRAY},
+            "torchrun part 1/2 and a Slurm array part 2/3: which is meant?",
+        ),
+    ],
+)
+def test_what_launchers_leave_open_is_not_guessed(environment, message):
+    with pytest.raises(UsageError) as raised:
+        part_of_environment(environment)
+    assert str(raised.value).startswith(message)
+    assert "rite --part 2/3" in str(raised.value)
