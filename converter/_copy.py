@@ -19,6 +19,7 @@ import numpy as np
 
 from converter.checkpoint import Array
 from converter.errors import FormatError
+from converter.messages import say
 from converter.operations import Cast
 
 __all__ = [
@@ -61,7 +62,9 @@ def copy_range(source: Path, start: int, target: int, at: int, size: int) -> Non
             if not count:  # at the end, or on file systems that make no sizes known, too
                 content = os.pread(file.fileno(), min(size, _BLOCK_BYTES), start)
                 if not content:
-                    raise FormatError(source, f"is truncated: it ends at {start}, within a tensor")
+                    raise FormatError(
+                        source, say("is truncated: it ends at {start}, within a tensor", start=start)
+                    )
                 count = os.pwrite(target, content, at)
             start, at, size = start + count, at + count, size - count
 

@@ -17,6 +17,7 @@ from converter import _copy
 from converter._copy import CastStatistics
 from converter._workers import Workers, batches
 from converter.formats._atomic import atomic_path
+from converter.messages import say
 from converter.units import Task, Unit, run_unit
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ class Output:
         """Write all that is no tensor's, and have it all brought to the disk meanwhile."""
         final = self.shard.lay_out(self._framework, metadata, self._checksums)
         if (final.size, final.slots) != (self._layout.size, self._layout.slots):
-            raise RuntimeError(f"{self.shard.file}: the layout depends on checksums or metadata")
+            raise RuntimeError(
+                say("{file}: the layout depends on checksums or metadata", file=self.shard.file)
+            )
         for offset, content in final.pieces:
             _copy.write(self._file.fileno(), content, offset)
         self._flusher.flush()

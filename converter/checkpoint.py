@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.errors import FormatError
+from converter.messages import say
 
 __all__ = [
     "BFLOAT16",
@@ -90,7 +91,7 @@ def view(info: TensorInfo) -> Array:
     Raises `FormatError` when the file has become too short, `ValueError` for a tensor without data.
     """
     if info.data is None:
-        raise ValueError(f"'{info.name}' has no data yet")
+        raise ValueError(say("'{name}' has no data yet", name=info.name))
     if not isinstance(info.data, Extent):
         return info.data
     if info.nbytes == 0:
@@ -100,7 +101,7 @@ def view(info: TensorInfo) -> Array:
     size = (1 + sum((n - 1) * s for n, s in zip(info.shape, strides, strict=True))) * info.dtype.itemsize
     mapped = _mapped(extent.file)
     if extent.offset + size > mapped.size:
-        raise FormatError(extent.file, f"is truncated: '{info.name}' reaches beyond its end")
+        raise FormatError(extent.file, say("is truncated: '{name}' reaches beyond its end", name=info.name))
     flat = mapped[extent.offset : extent.offset + size]
     # A view of uint8 needs no alignment; the dtype's own view is unaligned where the file is.
     elements: Array = np.ndarray(flat.size // info.dtype.itemsize, info.dtype, flat)

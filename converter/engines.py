@@ -10,6 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from converter.errors import UsageError
+from converter.messages import say
 
 __all__ = ["ENGINES", "engine"]
 
@@ -39,7 +40,9 @@ What an executor is given to do can be pickled, names files and holds no tensors
 def engine(name: str, workers: int) -> Iterator[Executor]:
     """Open an engine by name, with so many workers. Raises `UsageError` for an unknown one."""
     if name not in ENGINES:
-        raise UsageError(f"'{name}' is no engine (--engine {', '.join(ENGINES)})")
+        raise UsageError(
+            say("'{name}' is no engine (--engine {engines})", name=name, engines=", ".join(ENGINES))
+        )
     executor = ENGINES[name](workers)
     try:
         yield executor

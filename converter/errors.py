@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from converter.messages import Message, lines, say
 from converter.names import fold, natural_key
 
 __all__ = ["ConverterError", "FormatError", "PlanError", "Problem", "UsageError", "VerifyError"]
@@ -35,7 +36,7 @@ class FormatError(ConverterError):
     """A file is damaged, hostile or not of the format that its name or content claims."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
+        super().__init__(say("{path}: {problem}", path=path, problem=problem))
         self.path = path
         self.problem = problem
 
@@ -51,7 +52,12 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        return f"'{self.name}': {self.reason}"
+        return str(self.said)
+
+    @property
+    def said(self) -> Message:
+        """What `str` gives, to be said in any language."""
+        return say("'{name}': {reason}", name=self.name, reason=self.reason)
 
 
 class PlanError(ConverterError):
@@ -60,19 +66,22 @@ class PlanError(ConverterError):
     def __init__(self, problems: Sequence[Problem], hints: Sequence[str] = ()) -> None:
         self.hints = tuple(hints)
         self.problems = tuple(sorted(problems, key=lambda problem: natural_key(problem.name)))
-        lines = [f"{len(problems)} problem(s), nothing was written:"]
+        listed: list[str] = [say("{count} problem(s), nothing was written:", count=len(problems))]
         by_reason = sorted(self.problems, key=lambda problem: problem.reason)
         for reason, group in groupby(by_reason, lambda problem: problem.reason):
             folded = fold(problem.name for problem in group)
             named = [
-                f"'{one}'" + (f" ({len(one.names)} tensors)" if len(one.names) > 1 else "") for one in folded
+                say("'{names}' ({count} tensors)", names=one, count=len(one.names))
+                if len(one.names) > 1
+                else f"'{one}'"
+                for one in folded
             ]
             if len(named) == 1:
-                lines.append(f"  - {named[0]}: {reason}")
+                listed.append(say("  - {names}: {reason}", names=named[0], reason=reason))
             else:
-                lines.append(f"  - {reason}:")
-                lines += [f"      {name}" for name in named]
-        super().__init__("\n".join([*lines, *hints]))
+                listed.append(say("  - {reason}:", reason=reason))
+                listed += [say("      {names}", names=names) for names in named]
+        super().__init__(lines(*listed, *hints))
 
 
 class VerifyError(ConverterError):

@@ -22,6 +22,7 @@ from converter.errors import FormatError, UsageError, VerifyError
 from converter.formats import format_of, is_sharded, sharded
 from converter.formats._atomic import atomic_path
 from converter.formats._layout import Format, Layout
+from converter.messages import lines, say
 from converter.steps import Plan, Step
 from converter.verification import problems
 
@@ -101,12 +102,22 @@ def divide(
     if not is_sharded(target):
         if shards not in (None, 1) or max_shard_bytes is not None:
             raise UsageError(
-                f"{target} is one file; write several by an index: NAME{target.suffix}.index.json"
+                say(
+                    "{target} is one file; write several by an index: NAME{suffix}.index.json",
+                    target=target,
+                    suffix=target.suffix,
+                )
             )
         return (Shard(target, plan.steps, plan.scalars),)
     steps = [step for step in plan.steps if step.targets]
     if shards is not None and not 1 <= shards <= max(1, len(steps)):
-        raise UsageError(f"{len(plan.targets)} tensors cannot be divided between {shards} files")
+        raise UsageError(
+            say(
+                "{count} tensors cannot be divided between {shards} files",
+                count=len(plan.targets),
+                shards=shards,
+            )
+        )
     total = sum(step.nbytes for step in steps)
     most = max_shard_bytes or MAX_SHARD_BYTES
     parts: list[list[Step]] = [[]]
@@ -256,10 +267,8 @@ class Job:
         if self.verified:
             found = list(self._problems(output.shard, output.partial, run))
             if found:
-                listed = "".join(f"\n  - {problem}" for problem in found)
-                raise VerifyError(
-                    f"the written file does not hold what was planned, so it was discarded:{listed}"
-                )
+                head = say("the written file does not hold what was planned, so it was discarded:")
+                raise VerifyError(lines(head, *(say("  - {problem}", problem=each) for each in found)))
         check_unchanged(self.sources)
         if self.index is not None and not self._committed:
             self.index.unlink(missing_ok=True)  # an index of shards that are about to be replaced
@@ -280,7 +289,7 @@ def refuse_sources(division: Sequence[Shard], sources: Iterable[Path]) -> None:
     """Raise `UsageError` for a shard that would take the place of a source's file."""
     for shard in division:
         if shard.file.exists() and any(shard.file.samefile(file) for file in sources):
-            raise UsageError(f"{shard.file} is part of the source; choose another target")
+            raise UsageError(say("{file} is part of the source; choose another target", file=shard.file))
 
 
 def write_index(target: Path, division: Sequence[Shard]) -> None:
@@ -301,4 +310,4 @@ def check_unchanged(stamps: Mapping[Path, Stamp]) -> None:
     """Raise `FormatError` for a file that is not what it was."""
     for file, before in stamps.items():
         if stamp(file) != before:
-            raise FormatError(file, "was changed while it was converted")
+            raise FormatError(file, say("was changed while it was converted"))

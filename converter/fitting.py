@@ -10,6 +10,7 @@ import numpy as np
 from converter.checkpoint import Framework, TensorInfo, dotted
 from converter.knowledge import Knowledge
 from converter.language import Name, Rule
+from converter.messages import say
 from converter.operations import Cast, Operation, Shape, result_shapes
 from converter.steps import Step
 
@@ -48,12 +49,17 @@ class Fitter:
         needed = [prefix + rule.companion.fill(values)] if rule.companion and self._forward else []
         absent = [name for name in (*here, *needed) if name not in self._tensors]
         if absent:
-            return f"it goes with '{absent[0]}', which is not there"
+            return say("it goes with '{absent}', which is not there", absent=absent[0])
         sources = tuple(self._tensors[name] for name in here)
         if rule.one_sided:
-            return Step(sources, (), (), kind, f"{self._target.title()} has no such tensor")
+            return Step(
+                sources, (), (), kind, say("{framework} has no such tensor", framework=self._target.title())
+            )
         if len({info.dtype for info in sources}) > 1:
-            return f"its parts have different dtypes ({', '.join(str(info.dtype) for info in sources)})"
+            return say(
+                "its parts have different dtypes ({names})",
+                names=", ".join(str(info.dtype) for info in sources),
+            )
         there = [renamed + name.fill(values) for name in other]
         shapes: list[Shape] = [info.shape for info in sources]
         operations: list[Operation] = []
@@ -75,7 +81,7 @@ class Fitter:
                 self._check_sizes(rule.torch, torch_shapes, prefix, values, here[0])
             for cast in (operation for operation in operations if isinstance(operation, Cast)):
                 if cast.before != dtype:
-                    raise ValueError(f"it is {dtype}, not {cast.before}")
+                    raise ValueError(say("it is {dtype}, not {before}", dtype=dtype, before=cast.before))
                 dtype = cast.after
         except ValueError as error:
             return str(error)
@@ -99,14 +105,18 @@ class Fitter:
             found = self._tensors[here].shape
             if self._forward and told not in (None, found):
                 raise ValueError(
-                    f"it is {list(found)}, and the layer in Paddle, as it is set up, goes with "
-                    f"{list(told or ())}"
+                    say(
+                        "it is {found}, and the layer in Paddle, as it is set up, goes with {told}",
+                        found=list(found),
+                        told=list(told or ()),
+                    )
                 )
         else:
             expected = self._knowledge.tensors.get(torch)
             told = None if expected is None else expected.shape
         if not self._forward and told is None and ("flatten",) in rule.operations:
-            self.notes[f"'{there.rpartition('.')[0]}' normalises one axis, for nothing tells of more"] = None
+            layer = there.rpartition(".")[0]
+            self.notes[say("'{layer}' normalises one axis, for nothing tells of more", layer=layer)] = None
         return told
 
     def _sibling(self, prefix: str) -> Callable[[str], Shape | None]:
@@ -126,12 +136,26 @@ class Fitter:
                 if re.match(r"[a-z]", size):
                     known, says = self._sizes.setdefault((prefix, which, size), (value, of))
                     if known != value:
-                        raise ValueError(f"its size '{size}' is {value}, and that of '{says}' is {known}")
+                        raise ValueError(
+                            say(
+                                "its size '{size}' is {value}, and that of '{says}' is {known}",
+                                size=size,
+                                value=value,
+                                says=says,
+                                known=known,
+                            )
+                        )
 
 
 def _check_dimensions(names: Sequence[Name], shapes: Sequence[Shape], kind: str) -> None:
     for name, shape in zip(names, shapes, strict=False):
         if name.dimensions is not None and len(shape) != name.dimensions:
             raise ValueError(
-                f"shape {list(shape)} cannot be a {kind}'s {name.text}: it has {name.dimensions} dimensions"
+                say(
+                    "shape {shape} cannot be a {kind}'s {text}: it has {dimensions} dimensions",
+                    shape=list(shape),
+                    kind=kind,
+                    text=name.text,
+                    dimensions=name.dimensions,
+                )
             )

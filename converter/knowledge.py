@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from converter.checkpoint import Framework
 from converter.errors import ConverterError, UsageError
+from converter.messages import say
 from converter.operations import Shape
 from converter.rules import BUFFERS, COMPOSITES, LAYER_RULES, PADDLE_CLASSES
 
@@ -153,7 +154,9 @@ def layer_type(given: str) -> str:
     """Return the known type that ``given`` names in any case. Raises `UsageError` if there is none."""
     types = {name.lower(): name for name in (*LAYER_RULES, *COMPOSITES, CUSTOM)}
     if given.lower() not in types:
-        raise UsageError(f"unknown layer type '{given}'; known: {', '.join(types.values())}")
+        raise UsageError(
+            say("unknown layer type '{given}'; known: {names}", given=given, names=", ".join(types.values()))
+        )
     return types[given.lower()]
 
 
@@ -169,7 +172,9 @@ class Assumption:
         """Read ``Type=PATTERN``. Raises `UsageError` for another form or an unknown type."""
         given, equals, pattern = text.partition("=")
         if not (given and equals and pattern):
-            raise UsageError(f"cannot read the assumption '{text}': write Type=PATTERN, as in linear='fc*'")
+            raise UsageError(
+                say("cannot read the assumption '{text}': write Type=PATTERN, as in linear='fc*'", text=text)
+            )
         return cls(layer_type(given.strip()), pattern.strip())
 
     @classmethod
@@ -189,10 +194,8 @@ def _last_words(stderr: str) -> str:
     """Return the error that ended a process, which may have several lines."""
     lines = stderr.strip().splitlines()
     starts = [number for number, line in enumerate(lines) if re.match(r"[\w.]+: ", line)]
-    return (
-        "\n".join(lines[starts[-1] :] if starts else lines[-_LINES:])[:_CHARACTERS]
-        or "it ended without a word"
-    )
+    words = "\n".join(lines[starts[-1] :] if starts else lines[-_LINES:])[:_CHARACTERS]
+    return words or say("it ended without a word")
 
 
 def describe(
@@ -216,8 +219,18 @@ def describe(
             stdin=subprocess.DEVNULL,
         )
         if finished.returncode or not result.is_file():
-            raise ModelError(f"cannot build the model '{target}': {_last_words(finished.stderr)}")
-        knowledge = Knowledge.of_description(json.loads(result.read_text()), f"model {target}")
+            raise ModelError(
+                say(
+                    "cannot build the model '{target}': {words}",
+                    target=target,
+                    words=_last_words(finished.stderr),
+                )
+            )
+        knowledge = Knowledge.of_description(
+            json.loads(result.read_text()), say("model {target}", target=target)
+        )
     if framework and knowledge.framework != framework:
-        raise UsageError(f"'{target}' is a {knowledge.framework.title()} model")
+        raise UsageError(
+            say("'{target}' is a {framework} model", target=target, framework=knowledge.framework.title())
+        )
     return knowledge

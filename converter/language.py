@@ -25,6 +25,7 @@ from functools import cached_property
 
 from converter.checkpoint import Framework
 from converter.errors import UsageError
+from converter.messages import said, say
 from converter.operations import Operation, Repeated, Reshape, Same, Shape, result_shapes
 from converter.words import OPERATIONS, Context, check_arguments
 
@@ -53,10 +54,10 @@ class Name:
         name = text[: sizes.start()] if sizes else text
         rest = _VARIABLE.sub("", name)
         if not name or re.search(r"[\s{}\[\],+=]", rest):
-            raise UsageError(f"'{text}' is no tensor name")
+            raise UsageError(say("'{text}' is no tensor name", text=text))
         variables = [found[1] for found in _VARIABLE.finditer(name)]
         if len(variables) != len(set(variables)):
-            raise UsageError(f"'{text}' uses one variable twice")
+            raise UsageError(say("'{text}' uses one variable twice", text=text))
         if sizes is None or sizes[1].strip() == "...":
             return cls(name, None, sizes[1].strip() if sizes else "")
         listed = [size for size in sizes[1].split(",") if size.strip()]
@@ -166,13 +167,15 @@ def parse_rule(text: str) -> Rule:
     try:
         return _parse(text)
     except (UsageError, ValueError) as error:
-        raise UsageError(f"cannot read the rule '{text}': {error}") from error
+        raise UsageError(
+            say("cannot read the rule '{text}': {error}", text=text, error=said(error))
+        ) from error
 
 
 def _parse(text: str) -> Rule:
     left, arrow, rest = text.partition("->")
     if not arrow:
-        raise UsageError("write TORCH -> PADDLE, operation")
+        raise UsageError(say("write TORCH -> PADDLE, operation"))
     right, *operations = re.split(r",(?![^\[]*\])", rest)
     right, *aliases = right.split("=")
     torch, paddle = (
@@ -184,28 +187,47 @@ def _parse(text: str) -> Rule:
     )
     for operation in words:
         if not operation or operation[0] not in OPERATIONS:
-            raise UsageError(f"'{' '.join(operation)}' is no operation (there are {', '.join(OPERATIONS)})")
+            raise UsageError(
+                say(
+                    "'{operation}' is no operation (there are {operations})",
+                    operation=" ".join(operation),
+                    operations=", ".join(OPERATIONS),
+                )
+            )
         fewest, most = OPERATIONS[operation[0]].arguments
         if not fewest <= len(operation) - 1 <= most:
-            raise UsageError(f"write {operation[0]} as in '{OPERATIONS[operation[0]].usage}'")
+            raise UsageError(
+                say(
+                    "write {operation} as in '{usage}'",
+                    operation=operation[0],
+                    usage=OPERATIONS[operation[0]].usage,
+                )
+            )
     for operation in words:
         check_arguments(operation, max(len(torch), len(paddle)))
     rule = Rule(torch, paddle, tuple(words), tuple(map(Name.parse, aliases)), companion)
     if rule.one_sided:
         if words or aliases or companion or not (torch or paddle):
-            raise UsageError("with nothing on one side, there is nothing to do")
+            raise UsageError(say("with nothing on one side, there is nothing to do"))
         return rule
     named = (*torch, *paddle, *rule.aliases, *([companion] if companion else []))
     if len({name.variables for name in named}) != 1:
-        raise UsageError("both sides must use the same variables, for it is to run both ways")
+        raise UsageError(say("both sides must use the same variables, for it is to run both ways"))
     if len(torch) > 1 and len(paddle) > 1:
-        raise UsageError("one side must be a single tensor; write several rules")
+        raise UsageError(say("one side must be a single tensor; write several rules"))
     if aliases and len(paddle) != 1:
-        raise UsageError("only a single tensor can have further names (=)")
+        raise UsageError(say("only a single tensor can have further names (=)"))
     if len(torch) != len(paddle):
         needed = "split" if len(paddle) > 1 else "concat"
         if [word for word, *_ in words if word in ("split", "concat")] != [needed]:
-            raise UsageError(f"{len(torch)} tensor(s) become {len(paddle)}: say how, with one {needed}")
+            raise UsageError(
+                say(
+                    "{count} tensor(s) become {parts}: say how, with one {needed}",
+                    count=len(torch),
+                    parts=len(paddle),
+                    needed=needed,
+                )
+            )
     elif any(word in ("split", "concat") for word, *_ in words):
-        raise UsageError("split and concat need several tensors on one side")
+        raise UsageError(say("split and concat need several tensors on one side"))
     return rule

@@ -19,6 +19,7 @@ from converter.checkpoint import BFLOAT16, Array, Checkpoint, Framework
 from converter.errors import PlanError, Problem, UsageError
 from converter.formats import open_checkpoint
 from converter.knowledge import Knowledge
+from converter.messages import say
 from converter.operations import same_bits
 from converter.pipeline import framework_of
 from converter.planner import ALLOWED, Request, make_plan
@@ -47,7 +48,9 @@ def load_into(
     """
     opened = checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint)
     opened, _ = select(opened, key, strip_prefix)
-    knowledge = Knowledge.of_description(describe_model(layer), f"a live {type(layer).__name__}")
+    knowledge = Knowledge.of_description(
+        describe_model(layer), say("a live {kind}", kind=type(layer).__name__)
+    )
     framework = framework_of(opened, source_framework)
     if framework == knowledge.framework:
         arrays = {name: opened.read(name) for name in opened.tensors}
@@ -72,8 +75,8 @@ def load_into(
     }
     problems = [*_misfits(loaded, knowledge), *_untied(loaded, knowledge)]
     if strict:
-        problems += [Problem(name, "is missing from the checkpoint") for name in missing]
-        problems += [Problem(name, "the model has no such tensor") for name in unexpected]
+        problems += [Problem(name, say("is missing from the checkpoint")) for name in missing]
+        problems += [Problem(name, say("the model has no such tensor")) for name in unexpected]
     if problems:
         raise PlanError(problems)
     _set(layer, knowledge.framework, loaded)
@@ -89,12 +92,24 @@ def _misfits(arrays: dict[str, Array], knowledge: Knowledge) -> list[Problem]:
         if array.shape != expected.shape:
             problems.append(
                 Problem(
-                    name, f"has the shape {list(array.shape)}, the model's is {list(expected.shape or ())}"
+                    name,
+                    say(
+                        "has the shape {actual}, the model's is {expected}",
+                        actual=list(array.shape),
+                        expected=list(expected.shape or ()),
+                    ),
                 )
             )
         elif array.dtype.name != expected.dtype:
             problems.append(
-                Problem(name, f"is {array.dtype.name}, the model's is {expected.dtype}; convert with --dtype")
+                Problem(
+                    name,
+                    say(
+                        "is {actual}, the model's is {expected}; convert with --dtype",
+                        actual=array.dtype.name,
+                        expected=expected.dtype,
+                    ),
+                )
             )
     return problems
 
@@ -104,7 +119,10 @@ def _untied(arrays: dict[str, Array], knowledge: Knowledge) -> Iterator[Problem]
         present = [name for name in names if name in arrays]
         for name in present[1:]:
             if not same_bits(arrays[present[0]], arrays[name]):
-                yield Problem(name, f"is not the same as '{present[0]}', with which the model shares it")
+                yield Problem(
+                    name,
+                    say("is not the same as '{present}', with which the model shares it", present=present[0]),
+                )
 
 
 def _set(layer: Any, framework: Framework, arrays: Mapping[str, Array]) -> None:
@@ -117,7 +135,7 @@ def _set(layer: Any, framework: Framework, arrays: Mapping[str, Array]) -> None:
         left, _ = layer.set_state_dict(bits)
         refused = [name for name in left if name in arrays]
         if refused:
-            raise UsageError(f"Paddle did not take {', '.join(refused)}")
+            raise UsageError(say("Paddle did not take {refused}", refused=", ".join(refused)))
         return
     torch = sys.modules["torch"]
     tensors = {}

@@ -17,6 +17,7 @@ import numpy as np
 
 from converter.checkpoint import Array
 from converter.errors import ConverterError
+from converter.messages import say
 
 __all__ = [
     "Cast",
@@ -79,7 +80,9 @@ class Permute:
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         for shape in shapes:
             if sorted(self.axes) != list(range(len(shape))):
-                raise ValueError(f"axes {list(self.axes)} do not fit the shape {list(shape)}")
+                raise ValueError(
+                    say("axes {axes} do not fit the shape {shape}", axes=list(self.axes), shape=list(shape))
+                )
         return [tuple(shape[axis] for axis in self.axes) for shape in shapes]
 
     def inverse(self) -> Permute:
@@ -102,7 +105,9 @@ class Reshape:
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         for shape in shapes:
             if shape != self.before or math.prod(self.before) != math.prod(self.after):
-                raise ValueError(f"{list(shape)} cannot become {list(self.after)}")
+                raise ValueError(
+                    say("{shape} cannot become {after}", shape=list(shape), after=list(self.after))
+                )
         return [self.after for _ in shapes]
 
     def inverse(self) -> Reshape:
@@ -130,7 +135,14 @@ class Split:
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         (shape,) = shapes
         if self.axis >= len(shape) or shape[self.axis] != sum(self.sizes):
-            raise ValueError(f"{list(shape)} cannot be cut along axis {self.axis} into {list(self.sizes)}")
+            raise ValueError(
+                say(
+                    "{shape} cannot be cut along axis {axis} into {sizes}",
+                    shape=list(shape),
+                    axis=self.axis,
+                    sizes=list(self.sizes),
+                )
+            )
         return [(*shape[: self.axis], size, *shape[self.axis + 1 :]) for size in self.sizes]
 
     def inverse(self) -> Concatenate:
@@ -159,7 +171,9 @@ class Concatenate:
             for shape in shapes
         ):
             listed = ", ".join(str(list(shape)) for shape in shapes)
-            raise ValueError(f"{listed} cannot be joined along axis {self.axis}")
+            raise ValueError(
+                say("{listed} cannot be joined along axis {axis}", listed=listed, axis=self.axis)
+            )
         return [(*first[: self.axis], sum(self.sizes), *first[self.axis + 1 :])]
 
     def inverse(self) -> Split:
@@ -201,12 +215,18 @@ class Same:
         first, *others = arrays
         for number, other in enumerate(others, 2):
             if not same_bits(first, other):
-                raise RepeatDiffersError(f"tensor {number} of {self.times} is not the same as the first")
+                raise RepeatDiffersError(
+                    say(
+                        "tensor {number} of {times} is not the same as the first",
+                        number=number,
+                        times=self.times,
+                    )
+                )
         return [first]
 
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         if len(set(shapes)) != 1:
-            raise ValueError("tensors that should be the same have different shapes")
+            raise ValueError(say("tensors that should be the same have different shapes"))
         return [shapes[0]]
 
     def inverse(self) -> Repeated:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from converter.checkpoint import Framework
 from converter.knowledge import Assumption, Knowledge
 from converter.language import Rule
+from converter.messages import say
 from converter.rule_file import RuleFile
 from converter.rules import COMPOSITES, LAYER_RULES, VARIANTS
 
@@ -97,7 +98,7 @@ class Ownership:
         binding = [kind for kind in told if kind in LAYER_RULES or kind in COMPOSITES]
         if len({*said.values(), *binding}) > 1:
             listed = " and ".join(dict.fromkeys([*said.values(), *binding]))
-            self.conflicts[path] = f"its layer '{path}' is said to be {listed}"
+            self.conflicts[path] = say("its layer '{path}' is said to be {listed}", path=path, listed=listed)
         return next(iter([*said.values(), *binding, *told]), None)
 
     def owner(self, name: str) -> Owner | None:

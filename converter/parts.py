@@ -38,6 +38,7 @@ from converter.execute import (
 from converter.formats import is_sharded
 from converter.formats._atomic import atomic_path
 from converter.formats._json import MAX_BYTES, parse
+from converter.messages import say
 from converter.ranks import Part
 from converter.steps import Plan
 
@@ -72,8 +73,13 @@ class Parted:
     ) -> Parted:
         """Divide a plan between shards. Raises `UsageError` for a target that is one file."""
         if not is_sharded(target):
-            whole = f"{target} is one file, and parts are of several"
-            raise UsageError(f"{whole}: name an index, NAME{target.suffix}.index.json")
+            raise UsageError(
+                say(
+                    "{target} is one file, and parts are of several: name an index, NAME{suffix}.index.json",
+                    target=target,
+                    suffix=target.suffix,
+                )
+            )
         division = divide(plan, target, shards=shards, max_shard_bytes=max_shard_bytes)
         sources = source.files or (source.file,)
         refuse_sources(division, sources)
@@ -141,7 +147,7 @@ def records(folder: Path) -> Iterator[Record]:
         try:
             yield _record(content)
         except (KeyError, TypeError, ValueError, UsageError) as error:
-            raise FormatError(file, "is no record of a part; run that part again") from error
+            raise FormatError(file, say("is no record of a part; run that part again")) from error
 
 
 def _record(content: dict[str, Any]) -> Record:

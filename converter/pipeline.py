@@ -16,6 +16,7 @@ from converter.execute import CastStatistics, write
 from converter.formats import format_of, open_checkpoint
 from converter.formats.paddle import reinterpret
 from converter.knowledge import Assumption, Knowledge, LayerSpec, describe
+from converter.messages import say
 from converter.operations import same_bits
 from converter.parts import write_part
 from converter.planner import Request, make_plan, ownership_of
@@ -114,12 +115,20 @@ def framework_of(checkpoint: Checkpoint, stated: Framework | None = None) -> Fra
     told = checkpoint.framework
     if told and stated and told != stated:
         raise UsageError(
-            f"{checkpoint.file} is a {told.title()} checkpoint, not a {stated.title()} one (--from)"
+            say(
+                "{file} is a {actual} checkpoint, not a {stated} one (--from)",
+                file=checkpoint.file,
+                actual=told.title(),
+                stated=stated.title(),
+            )
         )
     framework = told or stated
     if framework is None:
         raise UsageError(
-            f"{checkpoint.file} does not say whose names it has: add --from torch or --from paddle"
+            say(
+                "{file} does not say whose names it has: add --from torch or --from paddle",
+                file=checkpoint.file,
+            )
         )
     return framework
 
@@ -142,7 +151,7 @@ def open_source(
     knowledge = layers if isinstance(layers, Knowledge) or layers is None else Knowledge.of_layers(layers)
     if model is not None:
         if knowledge is not None:
-            raise UsageError("give either a model or a table of layers, not both")
+            raise UsageError(say("give either a model or a table of layers, not both"))
         knowledge = describe(model, python=options.get("model_python"))
     request = Request(
         knowledge,
@@ -173,7 +182,7 @@ def _settle_uint16(checkpoint: Checkpoint, stated: str | None) -> Checkpoint:
     # What this package writes to .pdparams has no integers of that kind: see `formats.paddle`.
     if stated == "bfloat16" or "dgtool" in checkpoint.metadata:
         return reinterpret(checkpoint, doubtful)
-    reason = "Paddle stores bfloat16 as uint16; say which it is, --uint16 bfloat16 or --uint16 integer"
+    reason = say("Paddle stores bfloat16 as uint16; say which it is, --uint16 bfloat16 or --uint16 integer")
     raise PlanError([Problem(name, reason) for name in doubtful])
 
 
@@ -191,18 +200,24 @@ def check_target(checkpoint: Checkpoint, plan: Plan, target: Path, *, force: boo
     framework = format_of(target).FRAMEWORK
     if framework not in (None, plan.target_framework):
         raise UsageError(
-            f"{target}: a {target.suffix} file holds {framework.title()}'s names and layouts, "
-            f"and these would be {plan.target_framework.title()}'s; choose another suffix"
+            say(
+                "{target}: a {suffix} file holds {framework}'s names and layouts, and these would be "
+                "{target_framework}'s; choose another suffix",
+                target=target,
+                suffix=target.suffix,
+                framework=framework.title(),
+                target_framework=plan.target_framework.title(),
+            )
         )
     if not target.parent.is_dir():
-        raise UsageError(f"{target.parent} is not a folder; create it first")
+        raise UsageError(say("{parent} is not a folder; create it first", parent=target.parent))
     sources = checkpoint.files or (checkpoint.file,)
     if target.exists() and any(target.samefile(file) for file in sources):
-        raise UsageError(f"{target} is the source itself")
+        raise UsageError(say("{target} is the source itself", target=target))
     if target.is_dir():
-        raise UsageError(f"{target} is a folder; name a file")
+        raise UsageError(say("{target} is a folder; name a file", target=target))
     if target.exists() and not force:
-        raise UsageError(f"{target} exists; add --force to replace it")
+        raise UsageError(say("{target} exists; add --force to replace it", target=target))
 
 
 def _check_ties(opened: Source) -> None:
@@ -214,7 +229,10 @@ def _check_ties(opened: Source) -> None:
     for names in knowledge.ties:
         present = [tensors[name] for name in names if name in tensors]
         problems += [
-            Problem(other.name, f"is not the same as '{present[0].name}', with which the model shares it")
+            Problem(
+                other.name,
+                say("is not the same as '{name}', with which the model shares it", name=present[0].name),
+            )
             for other in present[1:]
             if not same_bits(view(present[0]), view(other))
         ]
@@ -257,7 +275,7 @@ def convert(
     _check_ties(opened)
     if part is not None:
         if not verified:
-            raise UsageError("parts are always verified: a result is not put together on trust")
+            raise UsageError(say("parts are always verified: a result is not put together on trust"))
         written = write_part(
             opened.checkpoint,
             planned,

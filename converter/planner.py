@@ -13,6 +13,7 @@ from converter.checkpoint import Framework, KeyPath, Scalar, TensorInfo
 from converter.errors import PlanError, Problem
 from converter.fitting import Fitter, target_of
 from converter.knowledge import CUSTOM, Assumption, Knowledge, is_frameworks
+from converter.messages import say
 from converter.operations import Cast
 from converter.ownership import Owner, Ownership, joined
 from converter.rule_file import NO_RULES, RuleFile
@@ -20,14 +21,18 @@ from converter.steps import Plan, Step
 
 __all__ = ["ALLOWED", "Request", "layer_types", "make_plan", "ownership_of"]
 
-ALLOWED = "allowed to be left out"
+ALLOWED = say("allowed to be left out")
 """Why a tensor is dropped that nothing in the model corresponds to."""
 
 _WAYS_OUT = (
-    "What kind of layer a tensor belongs to is never guessed from its shape. Say it in one of three ways:",
-    "  --model module:callable (or file.py:callable)  the model itself, in Torch or Paddle",
-    "  --rules rules.toml                             a table of layer types, or rules for single tensors",
-    "  --assume linear='fc*',embedding='emb'          a type for every layer whose path matches",
+    say(
+        "What kind of layer a tensor belongs to is never guessed from its shape. Say it in one of three ways:"
+    ),
+    say("  --model module:callable (or file.py:callable)  the model itself, in Torch or Paddle"),
+    say(
+        "  --rules rules.toml                             a table of layer types, or rules for single tensors"
+    ),
+    say("  --assume linear='fc*',embedding='emb'          a type for every layer whose path matches"),
 )
 
 
@@ -114,28 +119,34 @@ class _Planner:
                 if name not in claims and (step := by(name)) is not None:
                     for info in step.sources:
                         if claims.setdefault(info.name, step) is not step:
-                            self._refuse(info.name, "two rules use it")
+                            self._refuse(info.name, say("two rules use it"))
         steps = [step for name, step in claims.items() if name == step.sources[0].name]
         order = {name: number for number, name in enumerate(self.tensors)}
         steps.sort(key=lambda step: order[step.sources[0].name])
         steps = [self._without_strangers(self._cast(step)) for step in [*steps, *self._tied_targets(steps)]]
         for name in self.tensors:
             if name not in claims and name not in self.refused:
-                self._refuse(name, "no rule takes it")
+                self._refuse(name, say("no rule takes it"))
         self._check(steps)
         if not any(step.targets for step in steps) and not self.problems:
-            nothing = "nothing would be written" if self.tensors else "the checkpoint holds no tensors"
+            nothing = (
+                say("nothing would be written") if self.tensors else say("the checkpoint holds no tensors")
+            )
             self.problems.append(Problem("", nothing))
         if self.problems:
             raise PlanError(self.problems, _WAYS_OUT if self.ambiguous else ())
         said = (*map(str, self.request.assumptions), *self.request.rules.said())
         unused = [word for word in said if word not in self.ownership.used]
-        unused += [f"the rule '{rule}'" for rule in self.request.rules.rules if str(rule) not in self.used]
+        unused += [
+            say("the rule '{rule}'", rule=rule)
+            for rule in self.request.rules.rules
+            if str(rule) not in self.used
+        ]
         assumed = [word for word in said if word in self.ownership.used]
         notes = (
             *assumed,
             *self.fitter.notes,
-            *(f"nothing, for it fits no tensor: {word}" for word in unused),
+            *(say("nothing, for it fits no tensor: {word}", word=word) for word in unused),
         )
         return Plan(self.source, self.target, tuple(steps), dict(scalars), notes)
 
@@ -165,7 +176,9 @@ class _Planner:
                     outcome = self.fitter.fit(rule, values, "", "", "rule")
                     if isinstance(outcome, Step):
                         return outcome
-                    self._refuse(name, f"the rule '{rule}' does not fit: {outcome}")
+                    self._refuse(
+                        name, say("the rule '{rule}' does not fit: {outcome}", rule=rule, outcome=outcome)
+                    )
                     return None
         return None
 
@@ -178,12 +191,16 @@ class _Planner:
             and self.expected_sources
             and not (name in self.expected_sources or self.ownership.is_one_sided(name, self.source))
         ):
-            return self._refuse_or_leave(name, f"the model has no such tensor in {self.source.title()}")
+            return self._refuse_or_leave(
+                name, say("the model has no such tensor in {framework}", framework=self.source.title())
+            )
         owner = self.ownership.owner(name)
         if owner is None:
             self.ambiguous = True
             shape = list(self.tensors[name].shape)
-            return self._refuse_or_leave(name, f"{shape}, nothing says what kind of layer it belongs to")
+            return self._refuse_or_leave(
+                name, say("{shape}, nothing says what kind of layer it belongs to", shape=shape)
+            )
         if owner.path in self.ownership.conflicts:
             self._refuse(name, self.ownership.conflicts[owner.path])
             return None
@@ -215,8 +232,13 @@ class _Planner:
         names = dict.fromkeys(each.text for rule in owner.rules for each in rule.side(self.source))
         return self._refuse_or_leave(
             name,
-            f"a {owner.kind} has no tensor '{owner.within}' in {self.source.title()} "
-            f"(it has {', '.join(names)})",
+            say(
+                "a {kind} has no tensor '{within}' in {framework} (it has {names})",
+                kind=owner.kind,
+                within=owner.within,
+                framework=self.source.title(),
+                names=", ".join(names),
+            ),
         )
 
     def _as_it_is(self, name: str, owner: Owner) -> Step | None:
@@ -225,16 +247,25 @@ class _Planner:
         target = joined(self.ownership.renamed(owner.path), owner.within)
         expected = self.expected_sources.get(name) or self.expected_targets.get(target)
         if self.expected_targets and expected is None:
-            return self._refuse_or_leave(name, f"the model has no such tensor in {self.target.title()}")
+            return self._refuse_or_leave(
+                name, say("the model has no such tensor in {framework}", framework=self.target.title())
+            )
         buffer = expected is not None and expected.buffer
         if kind != CUSTOM and (is_frameworks(kind) or (len(info.shape) == 2 and not buffer)):
             self.ambiguous = True
             own = kind.rpartition(".")[2]
-            why = "has no rules" if is_frameworks(kind) else "is no layer of either framework"
+            why = say("has no rules") if is_frameworks(kind) else say("is no layer of either framework")
             self._refuse(
                 name,
-                f"{list(info.shape)}, class {kind} {why}, and whether its port transposes is not known; "
-                f'if it keeps it as it is, say so: [types] {own} = "{CUSTOM}" in a rules file',
+                say(
+                    "{shape}, class {kind} {why}, and whether its port transposes is not known; if it "
+                    'keeps it as it is, say so: [types] {own} = "{custom}" in a rules file',
+                    shape=list(info.shape),
+                    kind=kind,
+                    why=why,
+                    own=own,
+                    custom=CUSTOM,
+                ),
             )
             return None
         return Step((info,), (target_of(info, target, info.shape, info.dtype),), (), kind)
@@ -278,7 +309,13 @@ class _Planner:
         if any(self._may_be_left_out(name) for name in (*strangers, *(info.name for info in step.sources))):
             return Step(step.sources, (), (), step.layer_type, ALLOWED)
         for name in strangers:
-            self._refuse(name, f"would be written, and the model has no such tensor in {self.target.title()}")
+            self._refuse(
+                name,
+                say(
+                    "would be written, and the model has no such tensor in {framework}",
+                    framework=self.target.title(),
+                ),
+            )
         return step
 
     def _check(self, steps: Sequence[Step]) -> None:
@@ -286,7 +323,7 @@ class _Planner:
         targets = [target for step in steps for target in step.targets]
         for name, count in Counter(target.name for target in targets).items():
             if count > 1:
-                self._refuse(name, f"{count} tensors would be written under this name")
+                self._refuse(name, say("{count} tensors would be written under this name", count=count))
         on_source = bool(self.expected_sources)
         shapes = (
             {name: info.shape for name, info in self.tensors.items()}
@@ -297,12 +334,17 @@ class _Planner:
         for name, expected in self.knowledge.tensors.items():
             if name not in shapes:
                 if not (expected.optional or name in self.refused or self._may_be_missing(name, side)):
-                    self._refuse(name, f"is missing: the model has it in {side.title()}")
+                    self._refuse(
+                        name, say("is missing: the model has it in {framework}", framework=side.title())
+                    )
             elif expected.shape is not None and shapes[name] != expected.shape:
-                verb = "has" if on_source else "would have"
-                self._refuse(
-                    name, f"{verb} the shape {list(shapes[name])}, the model's is {list(expected.shape)}"
+                text = (
+                    say("has the shape {actual}, the model's is {expected}")
+                    if on_source
+                    else say("would have the shape {actual}, the model's is {expected}")
                 )
+                shape = list(shapes[name]), list(expected.shape)
+                self._refuse(name, text.filled(actual=shape[0], expected=shape[1]))
 
     def _may_be_missing(self, name: str, side: Framework) -> bool:
         allowed = any(fnmatch.fnmatchcase(name, pattern) for pattern in self.request.allow_missing)

@@ -20,6 +20,7 @@ from converter._workers import Workers, employ
 from converter.checkpoint import Checkpoint
 from converter.errors import VerifyError
 from converter.execute import Shard, Written, write_index
+from converter.messages import lines, say
 from converter.parts import Parted, Record, records
 from converter.ranks import Part
 from converter.steps import Plan
@@ -77,9 +78,10 @@ def publish(
 
 
 def _refuse(target: Path, found: Iterable[str]) -> None:
-    listed = "".join(f"\n  - {problem}" for problem in found)
+    listed = [say("  - {problem}", problem=problem) for problem in found]
     if listed:
-        raise VerifyError(f"{target} cannot be finished, and nothing was changed:{listed}")
+        head = say("{target} cannot be finished, and nothing was changed:", target=target)
+        raise VerifyError(lines(head, *listed))
 
 
 @contextmanager
@@ -97,25 +99,32 @@ def _absent(whole: Parted, ours: Sequence[Record], others: Sequence[Record]) -> 
         return
     counts = Counter(record.part.count for record in ours or others)
     if not counts:
-        yield f"no part is in {whole.folder}: run them all first, as --part 1/2 and --part 2/2"
+        yield say(
+            "no part is in {folder}: run them all first, as --part 1/2 and --part 2/2", folder=whole.folder
+        )
         return
     ((count, _),) = counts.most_common(1)
     instead = {record.part: record for record in others}
     for part in (Part(number, count) for number in range(1, count + 1)):
         names = [shard.file.name for shard in part.share(whole.division) if shard.file.name not in there]
         if names and part in instead:
-            yield f"part {part} {_differs(instead[part].made, whole.metadata)}: run --part {part} again"
+            how = _differs(instead[part].made, whole.metadata)
+            yield say("part {part} {how}: run --part {part} again", part=part, how=how)
         elif names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            yield f"part {part} is missing, with {names[0]}{more}: run --part {part}"
+            lost: str = names[0]
+            if len(names) > 1:
+                lost = say("{names} and {count} more", names=lost, count=len(names) - 1)
+            yield say("part {part} is missing, with {names}: run --part {part}", part=part, names=lost)
 
 
 def _differs(made: Mapping[str, str], expected: Mapping[str, str]) -> str:
     made_by, here = (said.get(provenance.VERSION) for said in (made, expected))
     if made_by != here:
-        return f"was made by dgtool {made_by}, and this is {here}"
+        return say("was made by dgtool {made_by}, and this is {here}", made_by=made_by, here=here)
     same_plan = made.get(provenance.PLAN) == expected[provenance.PLAN]
-    return f"is of another {'source' if same_plan else 'plan'} (other options, or another SRC)"
+    if same_plan:
+        return say("is of another source (other options, or another SRC)")
+    return say("is of another plan (other options, or another SRC)")
 
 
 def _source_digests(whole: Parted, ours: Sequence[Record], run: Workers, held: Path) -> dict[Path, str]:
@@ -137,8 +146,11 @@ def _misread(ours: Sequence[Record], digests: Mapping[Path, str]) -> Iterator[st
     for record in ours:
         for file, digest in digests.items():
             if file.name in record.sources and record.sources[file.name].sha256 != digest:
-                again = f"run --part {record.part} again"
-                yield f"part {record.part} has read another {file.name} than the one that is there: {again}"
+                yield say(
+                    "part {part} has read another {file} than the one that is there: run --part {part} again",
+                    part=record.part,
+                    file=file.name,
+                )
 
 
 def _altered(
@@ -162,8 +174,12 @@ def _altered(
     for record in ours:
         for name, digest in record.shards.items():
             if digests.get(name) != digest:
-                what = "was altered after it was written" if name in digests else "is gone"
-                yield f"part {record.part}: {name} {what}: run --part {record.part} again"
+                text = (
+                    say("part {part}: {name} was altered after it was written: run --part {part} again")
+                    if name in digests
+                    else say("part {part}: {name} is gone: run --part {part} again")
+                )
+                yield text.filled(part=record.part, name=name)
 
 
 def _digest(work: tuple[Path, Path, Sequence[tuple[int, bytes]]]) -> str:
@@ -199,5 +215,5 @@ def _take_its_name(
             _copy.write(opened.fileno(), after, at)
         os.fsync(opened.fileno())
     if shard.format.read(file).metadata != metadata:
-        raise RuntimeError(f"{file}: the layout depends on checksums and metadata at once")
+        raise RuntimeError(say("{file}: the layout depends on checksums and metadata at once", file=file))
     file.replace(shard.file)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from converter.errors import UsageError
+from converter.messages import say
 
 __all__ = ["LAUNCHERS", "Launcher", "Part", "part_of_environment"]
 
@@ -23,14 +24,16 @@ class Part:
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.count:
-            raise UsageError(f"'{self}' is no part; W parts are counted from 1/W to W/W")
+            raise UsageError(say("'{part}' is no part; W parts are counted from 1/W to W/W", part=self))
 
     @classmethod
     def parse(cls, text: str) -> Part:
         """Read ``2/3``. Raises `UsageError` for anything else."""
         match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         if match is None:
-            raise UsageError(f"'{text}' is no part; write --part 2/3 for the second of three, or --part env")
+            raise UsageError(
+                say("'{text}' is no part; write --part 2/3 for the second of three, or --part env", text=text)
+            )
         return cls(int(match[1]), int(match[2]))
 
     def __str__(self) -> str:
@@ -63,14 +66,22 @@ class Launcher:
         if self.rank not in environment and self.count not in environment:
             return None
         given = {name: environment.get(name, "") for name in names}
-        said = ", ".join(f"{name}={value}" for name, value in given.items())
+        told = ", ".join(f"{name}={value}" for name, value in given.items())
         if not all(re.fullmatch("[0-9]{1,9}", value) for value in given.values()):
-            raise UsageError(f"{self.name} has not told which part this is ({said}); write --part 2/3")
+            raise UsageError(
+                say(
+                    "{name} has not told which part this is ({told}); write --part 2/3",
+                    name=self.name,
+                    told=told,
+                )
+            )
         rank, count = int(given[self.rank]), int(given[self.count])
         first = int(given[self.first]) if self.first else 0
         last = int(given[self.last]) if self.last else first + count - 1
         if last - first + 1 != count or not first <= rank <= last:
-            raise UsageError(f"{self.name} has ranks with gaps ({said}); write --part 2/3")
+            raise UsageError(
+                say("{name} has ranks with gaps ({told}); write --part 2/3", name=self.name, told=told)
+            )
         return Part(rank - first + 1, count)
 
 
@@ -96,8 +107,10 @@ def part_of_environment(environment: Mapping[str, str]) -> Part:
     told = {launcher: part for launcher, part in found.items() if part is not None}
     if not told:
         known = "; ".join(f"{launcher.name}: {launcher.rank}, {launcher.count}" for launcher in LAUNCHERS)
-        raise UsageError(f"no launcher has told which part this is ({known}); write --part 2/3")
+        raise UsageError(
+            say("no launcher has told which part this is ({known}); write --part 2/3", known=known)
+        )
     if len(set(told.values())) > 1:
-        said = " and ".join(f"{launcher.name} part {part}" for launcher, part in told.items())
-        raise UsageError(f"{said}: which is meant? Write --part 2/3")
+        parts = " and ".join(f"{launcher.name} part {part}" for launcher, part in told.items())
+        raise UsageError(say("{parts}: which is meant? Write --part 2/3", parts=parts))
     return next(iter(told.values()))

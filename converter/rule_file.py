@@ -17,6 +17,7 @@ from converter import _toml
 from converter.errors import UsageError
 from converter.knowledge import layer_type
 from converter.language import Name, Rule, parse_rule
+from converter.messages import said, say
 
 __all__ = ["NO_RULES", "RuleFile"]
 
@@ -42,23 +43,29 @@ class RuleFile:
         try:
             return cls.parse(_toml.loads(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, _toml.TOMLDecodeError, RecursionError, UsageError) as error:
-            raise UsageError(f"{path}: {error}") from error
+            raise UsageError(say("{path}: {error}", path=path, error=said(error))) from error
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> RuleFile:
         """Read a file's content. Raises `UsageError`."""
         unknown = [name for name in content if name not in (*_SECTIONS, *_IGNORED)]
         if unknown:
-            raise UsageError(f"unknown entry '{unknown[0]}' (there are {', '.join(_SECTIONS)})")
+            raise UsageError(
+                say(
+                    "unknown entry '{unknown}' (there are {sections})",
+                    unknown=unknown[0],
+                    sections=", ".join(_SECTIONS),
+                )
+            )
         rules, layers, types = content.get("rules", []), content.get("layers", {}), content.get("types", {})
         modules = content.get("modules", {})
         if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
-            raise UsageError("'rules' is a list of texts, as in \"a.weight -> b.weight, transpose\"")
+            raise UsageError(say("'rules' is a list of texts, as in \"a.weight -> b.weight, transpose\""))
         for name, table in (("layers", layers), ("types", types)):
             if not isinstance(table, dict) or not all(isinstance(kind, str) for kind in table.values()):
-                raise UsageError(f"[{name}] gives a layer type, in quotes, to every entry")
+                raise UsageError(say("[{name}] gives a layer type, in quotes, to every entry", name=name))
         if not isinstance(modules, dict) or not all(isinstance(path, str) for path in modules.values()):
-            raise UsageError("[modules] gives the port's path, in quotes, to every entry")
+            raise UsageError(say("[modules] gives the port's path, in quotes, to every entry"))
         return cls(
             tuple(map(parse_rule, rules)),
             tuple((Name.parse(pattern), layer_type(kind)) for pattern, kind in layers.items()),

@@ -13,6 +13,7 @@ from pathlib import PurePath
 
 from converter.checkpoint import Checkpoint, KeyPath, TensorInfo, dotted
 from converter.errors import FormatError, UsageError
+from converter.messages import joined, say
 
 __all__ = ["Group", "groups", "hints", "select"]
 
@@ -35,10 +36,10 @@ class Group:
         """What its names look like, to help a reader choose: no decision rests on it."""
         leaves = [info.path[-1] for info in self.tensors]
         if all(leaf in _TORCH_SLOTS for leaf in leaves):
-            return "state of a Torch optimizer"
+            return say("state of a Torch optimizer")
         if any(leaf.endswith(_PADDLE_SLOTS) for leaf in leaves):
-            return "state of a Paddle optimizer"
-        return "state dict"
+            return say("state of a Paddle optimizer")
+        return say("state dict")
 
     @property
     def prefix(self) -> str:
@@ -68,29 +69,51 @@ def select(
     """
     tensors = list(checkpoint.tensors.values())
     scalars = dict(checkpoint.scalars)
-    said = []
+    told: list[str] = []
     if key is not None:
         inside = [(info, rest) for info in tensors if (rest := _below(info.path, key)) is not None]
         if not inside:
-            known = ", ".join(f"'{dotted(group.key)}'" for group in groups(checkpoint) if group.key) or "none"
-            raise UsageError(f"{checkpoint.file} has no tensors under the key '{key}' (its keys: {known})")
+            known = ", ".join(f"'{dotted(group.key)}'" for group in groups(checkpoint) if group.key) or say(
+                "none"
+            )
+            raise UsageError(
+                say(
+                    "{file} has no tensors under the key '{key}' (its keys: {known})",
+                    file=checkpoint.file,
+                    key=key,
+                    known=known,
+                )
+            )
         kept = {info.name for info, _ in inside}
         chosen = {rest: value for path, value in scalars.items() if (rest := _below(path, key))}
-        said.append(f"key {key}; left out: {_left_out(checkpoint, kept, len(scalars) - len(chosen))}")
+        told.append(
+            say(
+                "key {key}; left out: {parts}",
+                key=key,
+                parts=_left_out(checkpoint, kept, len(scalars) - len(chosen)),
+            )
+        )
         tensors = [replace(info, path=rest) for info, rest in inside]
         scalars = chosen
     if prefix:
         stripped = sum(info.name.startswith(prefix) for info in tensors)
         if not stripped or any(info.name == prefix for info in tensors):
-            raise UsageError(f"no tensor's name in {checkpoint.file} starts with '{prefix}' and goes on")
+            raise UsageError(
+                say(
+                    "no tensor's name in {file} starts with '{prefix}' and goes on",
+                    file=checkpoint.file,
+                    prefix=prefix,
+                )
+            )
         tensors = [_without(info, prefix) if info.name.startswith(prefix) else info for info in tensors]
-        said.append(f"prefix {prefix} taken off {stripped} names")
+        told.append(say("prefix {prefix} taken off {stripped} names", prefix=prefix, stripped=stripped))
     named = {info.name: info for info in tensors}
     if len(named) != len(tensors):
         raise FormatError(
-            checkpoint.file, f"two tensors have the same name with this choice: {'; '.join(said)}"
+            checkpoint.file,
+            say("two tensors have the same name with this choice: {choice}", choice=joined(*told)),
         )
-    return replace(checkpoint, tensors=named, scalars=scalars), "; ".join(said)
+    return replace(checkpoint, tensors=named, scalars=scalars), joined(*told)
 
 
 def _below(path: KeyPath, key: str) -> KeyPath | None:
@@ -115,10 +138,17 @@ def _left_out(checkpoint: Checkpoint, kept: set[str], scalars: int) -> str:
     for group in groups(checkpoint):
         count = sum(info.name not in kept for info in group.tensors)
         if count:
-            parts.append(f"{dotted(group.key) or 'top level'} ({count} tensors)")
+            parts.append(
+                say("{key} ({count} tensors)", key=dotted(group.key) or say("top level"), count=count)
+            )
     if scalars:
-        parts.append(f"{scalars} values that are no tensors")
-    return ", ".join(parts) or "nothing"
+        parts.append(say("{scalars} values that are no tensors", scalars=scalars))
+    if not parts:
+        return say("nothing")
+    found, *more = parts
+    for part in more:
+        found = say("{first}, {second}", first=found, second=part)
+    return found
 
 
 def hints(checkpoint: Checkpoint, key: str | None, prefix: str | None) -> Iterator[str]:
@@ -126,12 +156,25 @@ def hints(checkpoint: Checkpoint, key: str | None, prefix: str | None) -> Iterat
     found = groups(checkpoint)
     if key is None and len(found) > 1:
         name = PurePath(checkpoint.file).name
-        yield f"{name} holds several dicts of tensors. To convert one of them:"
+        yield say("{name} holds several dicts of tensors. To convert one of them:", name=name)
         for group in found:
-            yield f"  --key {dotted(group.key) or '(top level)'}  {len(group.tensors)} tensors, {group.kind}"
+            yield say(
+                "  --key {key}  {count} tensors, {kind}",
+                key=dotted(group.key) or say("(top level)"),
+                count=len(group.tensors),
+                kind=group.kind,
+            )
     for group in found:
         if prefix is None and group.prefix and (key is None or key == dotted(group.key)):
-            yield (
-                f"Every name{f' under {dotted(group.key)}' if group.key else ''} starts with "
-                f"'{group.prefix}': add --strip-prefix {group.prefix} if a wrapper put it there."
+            text = (
+                say(
+                    "Every name under {key} starts with '{prefix}': add --strip-prefix {prefix} if a wrapper "
+                    "put it there."
+                )
+                if group.key
+                else say(
+                    "Every name starts with '{prefix}': add --strip-prefix {prefix} if a wrapper put it "
+                    "there."
+                )
             )
+            yield text.filled(key=dotted(group.key), prefix=group.prefix)

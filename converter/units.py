@@ -12,6 +12,7 @@ from typing import IO
 from converter import _copy
 from converter._copy import CastStatistics
 from converter.checkpoint import Array, Extent, TensorInfo, view
+from converter.messages import said, say
 from converter.operations import Concatenate, Operation, RepeatDiffersError, apply
 from converter.steps import Step
 from converter.verification import trailing_casts
@@ -64,11 +65,13 @@ def run_unit(unit: Unit) -> UnitResult:
                 targets = _laid_out(operations, sources)
             except RepeatDiffersError as error:
                 names = ", ".join(f"'{info.name}'" for info in task.step.sources)
-                raise RepeatDiffersError(f"{names}: {error}") from error
+                raise RepeatDiffersError(say("{names}: {error}", names=names, error=said(error))) from error
             for target, at, parts in zip(task.step.targets, task.offsets, targets, strict=True):
                 dtype = at_last[-1].after if at_last else parts[0].dtype
                 if sum(part.size for part in parts) != math.prod(target.shape) or dtype != target.dtype:
-                    raise ValueError(f"the operations do not give the shape and dtype of '{target.name}'")
+                    raise ValueError(
+                        say("the operations do not give the shape and dtype of '{name}'", name=target.name)
+                    )
                 crc, lost = 0, CastStatistics()
                 for part in parts:
                     place = _place(part, task.step.sources, sources)

@@ -24,6 +24,7 @@ from converter.checkpoint import (
 )
 from converter.errors import VerifyError
 from converter.formats import open_checkpoint
+from converter.messages import joined, lines, said, say
 from converter.operations import (
     Cast,
     Concatenate,
@@ -67,8 +68,10 @@ def verify(
     with employ(workers, executor) as run:
         found = list(problems(plan.steps, plan.scalars, plan.target_framework, written, run, may_have))
     if found:
-        listed = "".join(f"\n  - {problem}" for problem in found)
-        raise VerifyError(f"{written.file} does not hold what the plan makes of {source.file}:{listed}")
+        head = say(
+            "{file} does not hold what the plan makes of {source}:", file=written.file, source=source.file
+        )
+        raise VerifyError(lines(head, *(say("  - {problem}", problem=problem) for problem in found)))
 
 
 def problems(
@@ -81,7 +84,11 @@ def problems(
 ) -> Iterator[str]:
     """Yield what is wrong with a file that should hold these steps' targets and nothing else."""
     if written.framework not in (None, framework):
-        yield f"it is a {written.framework} checkpoint, expected {framework}"
+        yield say(
+            "it is a {actual} checkpoint, expected {expected}",
+            actual=written.framework,
+            expected=framework,
+        )
     checks: list[Check] = []
     expected: set[str] = set()
     for step in steps:
@@ -90,10 +97,15 @@ def problems(
             expected.add(target.name)
             info = written.tensors.get(target.name)
             if info is None:
-                yield f"'{target.name}' is not in the file"
+                yield say("'{name}' is not in the file", name=target.name)
             elif info.path != target.path:
                 where, instead = "/".join(target.path), "/".join(info.path)
-                yield f"'{target.name}' is not in the file under {where}, but under {instead}"
+                yield say(
+                    "'{name}' is not in the file under {where}, but under {instead}",
+                    name=target.name,
+                    where=where,
+                    instead=instead,
+                )
             else:
                 if target.dtype == BFLOAT16 and info.dtype == np.uint16 and framework == "paddle":
                     info = replace(info, dtype=BFLOAT16)  # Paddle's files do not tell the two apart
@@ -110,21 +122,36 @@ def problems(
         yield from results[number]
     for name in written.tensors:
         if name not in expected and not may_have(name):
-            yield f"'{name}' was not in the plan"
+            yield say("'{name}' was not in the plan", name=name)
     for path in {**scalars, **written.scalars}:
         if path not in written.scalars:
-            yield f"the value '{dotted(path)}' is not in the file"
+            yield say("the value '{path}' is not in the file", path=dotted(path))
         elif path not in scalars:
-            yield f"the value '{dotted(path)}' was not in the plan"
+            yield say("the value '{path}' was not in the plan", path=dotted(path))
         elif repr(written.scalars[path]) != repr(scalars[path]):  # a NaN equals itself, True is not 1
-            yield f"the value '{dotted(path)}' is {written.scalars[path]!r}, expected {scalars[path]!r}"
+            yield say(
+                "the value '{path}' is {actual}, expected {expected}",
+                path=dotted(path),
+                actual=repr(written.scalars[path]),
+                expected=repr(scalars[path]),
+            )
 
 
 def _misshapen(step: Step, target: TensorInfo, info: TensorInfo) -> str:
     if info.dtype != target.dtype:
-        return f"'{target.name}' is {info.dtype}, expected {target.dtype}"
-    text = f"'{target.name}' has the shape {list(info.shape)}, expected {list(target.shape)}"
-    return text + _left_as_it_was(step, info)
+        return say(
+            "'{name}' is {actual}, expected {expected}",
+            name=target.name,
+            actual=info.dtype,
+            expected=target.dtype,
+        )
+    text = say(
+        "'{name}' has the shape {actual}, expected {expected}",
+        name=target.name,
+        actual=list(info.shape),
+        expected=list(target.shape),
+    )
+    return joined(text, _left_as_it_was(step, info))
 
 
 def _left_as_it_was(step: Step, info: TensorInfo) -> str:
@@ -135,7 +162,11 @@ def _left_as_it_was(step: Step, info: TensorInfo) -> str:
         return ""
     if difference(view(info), view(source)) is not None:
         return ""
-    return f"; it holds '{source.name}' as it was ({describe_operations(step.operations)} is missing)"
+    return say(
+        "it holds '{name}' as it was ({operations} is missing)",
+        name=source.name,
+        operations=describe_operations(step.operations),
+    )
 
 
 @dataclass(frozen=True)
@@ -181,22 +212,27 @@ def _compare(step: Step, written: Sequence[TensorInfo]) -> Iterator[str]:
         for one, array in zip(held, apply(step.operations, sources), strict=True):
             same = Cast(array.dtype, array.dtype)  # for the sake of NaNs
             if difference(one.array, array, (), (same,)) is not None:
-                yield f"'{one.names[0]}' is not what ({how}) makes of '{step.sources[0].name}'"
+                yield say(
+                    "'{name}' is not what ({how}) makes of '{source}'",
+                    name=one.names[0],
+                    how=how,
+                    source=step.sources[0].name,
+                )
         return
     undo = list(invert(operations))
     # Compared part by part, the parts of a tensor need not be joined.
-    joined = undo.pop() if undo and isinstance(undo[-1], Concatenate) else None
+    last = undo.pop() if undo and isinstance(undo[-1], Concatenate) else None
     try:
         for operation in undo:
             if isinstance(operation, Same):
                 yield from _unequal(held, how)
             held = _undone(operation, held)
     except RepeatDiffersError as error:
-        yield f"'{written[0].name}': {error}"
+        yield say("'{name}': {error}", name=written[0].name, error=said(error))
         return
     pieces = [(info, (0,) * array.ndim, array) for info, array in zip(step.sources, sources, strict=True)]
-    if isinstance(joined, Concatenate):
-        (info,), (source,), axis, sizes = step.sources, sources, joined.axis, joined.sizes
+    if isinstance(last, Concatenate):
+        (info,), (source,), axis, sizes = step.sources, sources, last.axis, last.sizes
         starts = np.cumsum([0, *sizes[:-1]]).tolist()
         corners = [(0,) * axis + (start,) + (0,) * (source.ndim - axis - 1) for start in starts]
         parts = Split(axis, sizes).apply([source])
@@ -210,11 +246,19 @@ def _compare(step: Step, written: Sequence[TensorInfo]) -> Iterator[str]:
             continue
         index = [first + offset for first, offset in zip(corner, found.index, strict=True)]
         names = ", ".join(f"'{name}'" for name in one.names)
-        yield (
-            f"{names} does not hold '{info.name}' ({how}): {found.count} of {expected.size} elements differ, "
-            f"the first at {index} of '{info.name}': {found.actual}, expected {found.expected}"
-            + _left_as_it_was(step, written[0])
+        text = say(
+            "{names} does not hold '{source}' ({how}): {count} of {size} elements differ, the first at "
+            "{index} of '{source}': {actual}, expected {expected}",
+            names=names,
+            source=info.name,
+            how=how,
+            count=found.count,
+            size=expected.size,
+            index=index,
+            actual=found.actual,
+            expected=found.expected,
         )
+        yield joined(text, _left_as_it_was(step, written[0]))
 
 
 def _undone(operation: Operation, held: Sequence[_Held]) -> list[_Held]:
@@ -233,6 +277,14 @@ def _unequal(held: Sequence[_Held], how: str) -> Iterator[str]:
         found = difference(other.array, held[0].array)
         if found is not None:
             yield (
-                f"'{other.names[0]}' is not the same as '{held[0].names[0]}' ({how}): "
-                f"{found.count} of {other.array.size} elements differ, the first at {list(found.index)}"
+                say(
+                    "'{name}' is not the same as '{other}' ({how}): {count} of {size} elements differ, "
+                    "the first at {index}",
+                    name=other.names[0],
+                    other=held[0].names[0],
+                    how=how,
+                    count=found.count,
+                    size=other.array.size,
+                    index=list(found.index),
+                )
             )

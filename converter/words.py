@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from converter.checkpoint import BFLOAT16
+from converter.messages import say
 from converter.operations import Cast, Concatenate, Operation, Permute, Reshape, Shape, Split
 
 __all__ = ["FLOATS", "OPERATIONS", "Context", "check_arguments"]
@@ -45,7 +46,7 @@ class Word:
 
 def _numbers(arguments: Sequence[str]) -> tuple[int, ...]:
     if not all(argument.isascii() and argument.isdecimal() for argument in arguments):
-        raise ValueError(f"'{' '.join(arguments)}' are no whole numbers")
+        raise ValueError(say("'{arguments}' are no whole numbers", arguments=" ".join(arguments)))
     return tuple(map(int, arguments))
 
 
@@ -55,14 +56,14 @@ def _shape(text: str) -> Shape:
 
 def _transpose(arguments: tuple[str, ...], shapes: Sequence[Shape], context: Context) -> Permute:
     if any(len(shape) != 2 for shape in shapes):
-        raise ValueError("transpose takes two dimensions; use permute for others")
+        raise ValueError(say("transpose takes two dimensions; use permute for others"))
     return Permute((1, 0))
 
 
 def _permute(arguments: tuple[str, ...], shapes: Sequence[Shape], context: Context) -> Permute:
     axes = _numbers(arguments)
     if sorted(axes) != list(range(len(axes))):
-        raise ValueError(f"permute takes every axis once, not {' '.join(arguments)}")
+        raise ValueError(say("permute takes every axis once, not {arguments}", arguments=" ".join(arguments)))
     return Permute(axes)
 
 
@@ -82,11 +83,21 @@ def _unflatten(arguments: tuple[str, ...], shapes: Sequence[Shape], context: Con
     if arguments:  # as many axes as the named tensor, all but the first of size 1
         sibling, axis = context.sibling(arguments[0]), int(arguments[1])
         if sibling is None:
-            raise ValueError(f"without '{arguments[0]}' or a model, nothing tells its shape in Torch")
+            raise ValueError(
+                say(
+                    "without '{arguments}' or a model, nothing tells its shape in Torch",
+                    arguments=arguments[0],
+                )
+            )
         if shape and shape[0] != sibling[axis]:
             raise ValueError(
-                f"{list(shape)} norms along another axis of '{arguments[0]}' {list(sibling)} than Torch's "
-                "first: only a model in Torch tells its shape there"
+                say(
+                    "{shape} norms along another axis of '{arguments}' {sibling} than Torch's first: "
+                    "only a model in Torch tells its shape there",
+                    shape=list(shape),
+                    arguments=arguments[0],
+                    sibling=list(sibling),
+                )
             )
         return Reshape(shape, (*shape, *[1] * (len(sibling) - 1)) if shape else ())
     return Reshape(shape, shape)
@@ -95,14 +106,14 @@ def _unflatten(arguments: tuple[str, ...], shapes: Sequence[Shape], context: Con
 def _unsqueeze(arguments: tuple[str, ...], shapes: Sequence[Shape], context: Context) -> Reshape:
     (axis,), (shape,) = _numbers(arguments), shapes
     if axis > len(shape):
-        raise ValueError(f"{list(shape)} has no place for an axis {axis}")
+        raise ValueError(say("{shape} has no place for an axis {axis}", shape=list(shape), axis=axis))
     return Reshape(shape, (*shape[:axis], 1, *shape[axis:]))
 
 
 def _squeeze(arguments: tuple[str, ...], shapes: Sequence[Shape], context: Context) -> Reshape:
     (axis,), (shape,) = _numbers(arguments), shapes
     if axis >= len(shape) or shape[axis] != 1:
-        raise ValueError(f"axis {axis} of {list(shape)} has not size 1")
+        raise ValueError(say("axis {axis} of {shape} has not size 1", axis=axis, shape=list(shape)))
     return Reshape(shape, (*shape[:axis], *shape[axis + 1 :]))
 
 
@@ -113,7 +124,12 @@ def _split(arguments: tuple[str, ...], shapes: Sequence[Shape], context: Context
         size = shape[axis] if axis < len(shape) else 0
         if not size or size % context.parts:
             raise ValueError(
-                f"{list(shape)} cannot be cut along axis {axis} into {context.parts} equal parts"
+                say(
+                    "{shape} cannot be cut along axis {axis} into {parts} equal parts",
+                    shape=list(shape),
+                    axis=axis,
+                    parts=context.parts,
+                )
             )
         sizes = [size // context.parts] * context.parts
     return Split(axis, tuple(sizes))
@@ -123,7 +139,9 @@ def _join(arguments: tuple[str, ...], shapes: Sequence[Shape], context: Context)
     axis, *sizes = _numbers(arguments)
     found = tuple(shape[axis] if axis < len(shape) else 0 for shape in shapes)
     if not sizes and len(set(found)) != 1:
-        raise ValueError(f"the parts have unequal sizes {list(found)} along axis {axis}")
+        raise ValueError(
+            say("the parts have unequal sizes {found} along axis {axis}", found=list(found), axis=axis)
+        )
     return Concatenate(axis, tuple(sizes) or found)
 
 
@@ -147,7 +165,9 @@ _CASTS: dict[str, np.dtype[Any]] = FLOATS | {
 def dtype_named(name: str) -> np.dtype[np.generic]:
     """Return the dtype that ``cast`` calls so. Raises ValueError, listing them, if there is none."""
     if name not in _CASTS:
-        raise ValueError(f"'{name}' is no dtype to cast to or from ({', '.join(_CASTS)})")
+        raise ValueError(
+            say("'{name}' is no dtype to cast to or from ({known})", name=name, known=", ".join(_CASTS))
+        )
     return _CASTS[name]
 
 
@@ -194,10 +214,12 @@ def check_arguments(operation: tuple[str, ...], parts: int) -> None:
     elif word == "reshape":
         list(map(_shape, arguments))
     elif word in ("split", "concat") and len(arguments) not in (1, 1 + parts):
-        raise ValueError(f"{word} takes an axis, and the sizes of all {parts} parts or none")
+        raise ValueError(
+            say("{word} takes an axis, and the sizes of all {parts} parts or none", word=word, parts=parts)
+        )
     elif word == "flatten":
         if len(arguments) == 1:
-            raise ValueError("flatten takes another tensor's name and one of its axes, or nothing")
+            raise ValueError(say("flatten takes another tensor's name and one of its axes, or nothing"))
         _numbers(arguments[1:])
     else:
         _numbers(arguments)

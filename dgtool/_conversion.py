@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dgtool._options import Framework, given_options
+from parity.language import _, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -171,11 +172,17 @@ def prepare(
 
     options = given_options(None, extra_layers=extra_layers)
     if pair is not None and model is not None:
-        raise UsageError("give either a model or a pair, not both")
+        raise UsageError(say("give either a model or a pair, not both"))
     if dtype is not None and dtype not in FLOATS:
-        raise UsageError(f"'{dtype}' is no floating-point dtype (--dtype {', '.join(FLOATS)})")
+        raise UsageError(
+            say(
+                "'{dtype}' is no floating-point dtype (--dtype {dtypes})",
+                dtype=dtype,
+                dtypes=", ".join(FLOATS),
+            )
+        )
     if model_python is not None and model is None:
-        raise UsageError("--model-python is the interpreter of a --model, and there is none")
+        raise UsageError(say("--model-python is the interpreter of a --model, and there is none"))
     opened = open_source(
         source,
         model=model,
@@ -222,7 +229,9 @@ def _with_fitting_pair(opened: Source, options: dict[str, Any]) -> Source:
         try:
             described = load_pair(name)
             layers = described.layers(described.options(options))
-            knowledge = Knowledge.of_layers(layers, f"pair {described.name}, whose tensors have these names")
+            knowledge = Knowledge.of_layers(
+                layers, say("pair {name}, whose tensors have these names", name=described.name)
+            )
             known = replace(opened, request=replace(opened.request, knowledge=knowledge))
             exactly = replace(known.request, allow_missing=(), allow_unexpected=())
             replace(known, request=exactly).plan()
@@ -277,10 +286,9 @@ def print_plan(console: Console, plan: Plan, source: Source) -> None:
     order: dict[object, int] = {}
     for step in plan.steps:
         order.setdefault(alike(step), len(order))
-    rows = table(
-        plan.source_framework, plan.target_framework, "layer", "operation", "shape", "dtype", "count"
-    )
-    for _, group in groupby(sorted(plan.steps, key=lambda step: order[alike(step)]), alike):
+    columns = _("layer"), _("operation"), _("shape"), _("dtype"), _("count")
+    rows = table(plan.source_framework, plan.target_framework, *columns)
+    for _key, group in groupby(sorted(plan.steps, key=lambda step: order[alike(step)]), alike):
         steps = list(group)
         step = steps[0]
         dtypes = dict.fromkeys(info.dtype.name for info in (*step.sources[:1], *step.targets[:1]))
@@ -289,21 +297,28 @@ def print_plan(console: Console, plan: Plan, source: Source) -> None:
             escape(_folded([step.targets for step in steps])) or "-",
             escape(step.layer_type),
             describe_operations(step.operations) if step.targets else "drop",
-            "x".join(map(str, step.sources[0].shape)) or "scalar",
-            " to ".join(dtypes),
+            "x".join(map(str, step.sources[0].shape)) or _("scalar"),
+            _(" to ").join(dtypes),
             str(len(steps)),
         )
     show(console, rows)
     for path, value in plan.scalars.items():
-        console.print(f"copied as it is: {escape('.'.join(path))} = {escape(repr(value))}")
+        copied = _("copied as it is: {name} = {value}", name=".".join(path), value=repr(value))
+        console.print(escape(copied))
     if source.request.knowledge is not None:
-        console.print(f"layer types: {escape(source.request.knowledge.origin)}")
-    for said in plan.assumptions:
-        console.print(f"assumed: {escape(said)}")
+        console.print(escape(_("layer types: {origin}", origin=source.request.knowledge.origin)))
+    for assumed in plan.assumptions:
+        console.print(escape(_("assumed: {assumed}", assumed=assumed)))
     for reason in dict.fromkeys(step.reason for step in plan.steps if not step.targets):
         dropped = [info.name for step in plan.steps if step.reason == reason for info in step.sources]
         leaves = sorted({name.rpartition(".")[2] for name in dropped})
-        console.print(f"dropped: {len(dropped)} tensors ({', '.join(map(escape, leaves))}): {escape(reason)}")
+        says = _(
+            "dropped: {count} tensors ({names}): {reason}",
+            count=len(dropped),
+            names=", ".join(leaves),
+            reason=reason,
+        )
+        console.print(escape(says))
 
 
 def _numberless(name: str) -> str:

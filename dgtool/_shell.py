@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from parity.language import _, render, said, say
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -40,15 +42,15 @@ def errors_to_exit_codes(json_output: bool = False) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        typer.echo("dgtool: interrupted; nothing was left half written", err=True)
+        typer.echo(_("dgtool: interrupted; nothing was left half written"), err=True)
         raise typer.Exit(130) from error
     except (OSError, MemoryError) as error:
-        typer.echo(f"dgtool: {error or 'out of memory'}", err=True)
+        typer.echo(f"dgtool: {error}" if str(error) else _("dgtool: out of memory"), err=True)
         if json_output:
             print_json({"error": str(error) or "out of memory", "problems": []})
         raise typer.Exit(3) from error
     except _own_errors() as error:
-        typer.echo("\n".join(map(_printable, f"dgtool: {error}".split("\n"))), err=True)
+        typer.echo("\n".join(map(_printable, f"dgtool: {render(said(error))}".split("\n"))), err=True)
         if json_output:
             problems = [str(problem) for problem in getattr(error, "problems", ())]
             print_json({"error": str(error), "problems": problems})
@@ -92,7 +94,7 @@ def byte_size(text: str) -> int:
 
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip(), re.IGNORECASE)
     if match is None or match[2].upper() not in _UNITS or float(match[1]) * _UNITS[match[2].upper()] < 1:
-        raise UsageError(f"'{text}' is no size; write it as in 500MB or 5GiB")
+        raise UsageError(say("'{text}' is no size; write it as in 500MB or 5GiB", text=text))
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
@@ -109,7 +111,7 @@ def byte_progress(total: int, quiet: bool) -> Iterator[Callable[[str, int], None
     console = Console(stderr=True)
     columns = BarColumn(), DownloadColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task("reading", total=total)
+        task = bars.add_task(_("reading"), total=total)
         yield lambda name, size: bars.update(task, advance=size, description=escape(name))
 
 

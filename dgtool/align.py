@@ -9,6 +9,7 @@ import typer
 
 from dgtool._options import JsonOption, PortPythonOption, QuietOption, ReferencePythonOption
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
+from parity.language import _, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,9 +72,9 @@ def align(
         from parity.place import place_of
 
         if out.exists() and not force:
-            raise UsageError(f"{out} exists; add --force to replace it")
+            raise UsageError(say("{out} exists; add --force to replace it", out=out))
         if not out.parent.is_dir():
-            raise UsageError(f"{out.parent} is not a folder; create it first")
+            raise UsageError(say("{parent} is not a folder; create it first", parent=out.parent))
         found = run(
             reference,
             port,
@@ -104,16 +105,27 @@ def _print(console: Console, found: Alignment, out: Path) -> None:
     from rich.markup import escape
 
     for note in found.notes:
-        console.print(f"note: {escape(note)}")
+        console.print(escape(_("note: {note}", note=note)))
     errors = [
-        f"{name.removesuffix('_error').replace('_', ' ')}s to {value}"
+        _("{quantity} to {value}", quantity=f"{name.removesuffix('_error').replace('_', ' ')}s", value=value)
         for name, value in found.proof.items()
         if name.endswith("_error")
     ]
     ours, theirs = found.tensors
     console.print(
-        f"{ours} tensors of the reference, {theirs} of the port: {len(found.rules)} rules, and "
-        f"{len(found.modules)} layers"
+        _(
+            "{ours} tensors of the reference, {theirs} of the port: {rules} rules, and {layers} layers",
+            ours=ours,
+            theirs=theirs,
+            rules=len(found.rules),
+            layers=len(found.modules),
+        )
     )
-    console.print(f"proven: {', '.join(errors)}, relative, in float64 (limit {found.proof['limit']})")
-    console.print(f"written: {escape(str(out))}")
+    console.print(
+        _(
+            "proven: {errors}, relative, in float64 (limit {limit})",
+            errors=", ".join(errors),
+            limit=found.proof["limit"],
+        )
+    )
+    console.print(escape(_("written: {file}", file=out)))

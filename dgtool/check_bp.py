@@ -13,6 +13,7 @@ import typer
 from dgtool import _options as options
 from dgtool._options import DType, given_options
 from dgtool._shell import errors_to_exit_codes, output_console, side_progress
+from parity.language import _, render, say
 
 if TYPE_CHECKING:
     from parity import Result, Run
@@ -170,11 +171,13 @@ def check_bp(
 
             console = output_console(quiet)
             print_result(console, result)
-            console.print(f"result, traces and reprod_log files: {out}", style="dim", markup=False)
+            where = _("result, traces and reprod_log files: {folder}", folder=out)
+            console.print(where, style="dim", markup=False)
             for note in result.notes:
-                console.print(note, style="dim", markup=False)
+                console.print(render(note), style="dim", markup=False)
             if not (out / "bp_align_diff.log").is_file():
-                console.print("no bp_align_diff.log: reprod_log is not installed beside Paddle", style="dim")
+                lacking = _("no bp_align_diff.log: reprod_log is not installed beside Paddle")
+                console.print(lacking, style="dim")
     raise typer.Exit(result.exit_code)
 
 
@@ -200,14 +203,19 @@ def run_check(
     from parity.place import placed
 
     if lockstep and record != "all":
-        raise UsageError("--lockstep hands over parameters and state, which --record losses does not record")
+        raise UsageError(
+            say("--lockstep hands over parameters and state, which --record losses does not record")
+        )
 
     described = load_pair(pair)
     if places is not None:
         described = placed(described, *places)
     completed = described.options(given)
     runs = runs_of(iters, dtype, oracle, record, lockstep)
-    labels = (f"{described.reference.framework} (reference)", f"{described.port.framework} (port)")
+    labels = (
+        _("{framework} (reference)", framework=described.reference.framework),
+        _("{framework} (port)", framework=described.port.framework),
+    )
     with side_progress(dict.fromkeys(labels, iters * len(runs)), iters, quiet) as progress:
         return check(
             described,

@@ -12,6 +12,7 @@ from types import FrameType
 
 import typer
 
+from dgtool._language import in_language
 from dgtool.align import align
 from dgtool.check_bp import check_bp
 from dgtool.compare import compare
@@ -57,7 +58,7 @@ for _command in (
     compare,
     noise_floor,
 ):
-    app.command(name=_command.__name__.replace("_", "-"))(_command)
+    app.command(name=_command.__name__.replace("_", "-"))(in_language(_command))
 
 
 @app.callback(invoke_without_command=True)

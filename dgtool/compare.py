@@ -10,6 +10,7 @@ import typer
 
 from dgtool._options import JsonOption, QuietOption
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
+from parity.language import say
 
 __all__ = ["compare"]
 
@@ -77,7 +78,11 @@ def compare(
 
         recorded = [path for path in (reference, port) if (path / "recording.json").is_file()]
         if len(recorded) == 1:
-            raise UsageError(f"{recorded[0]} is a recording; compare it with another (dgtool record)")
+            raise UsageError(
+                say(
+                    "{recorded} is a recording; compare it with another (dgtool record)", recorded=recorded[0]
+                )
+            )
         if recorded:
             raise typer.Exit(_recordings(reference, port, json_output, quiet))
         if floor is not None:
@@ -124,10 +129,10 @@ def _by_floor(
     from parity.reprod import read
 
     if rtol is not None or atol is not None:
-        raise UsageError("a noise floor takes the place of tolerances: leave out --rtol and --atol")
+        raise UsageError(say("a noise floor takes the place of tolerances: leave out --rtol and --atol"))
     for path in (reference, port):
         if not path.is_file():
-            raise UsageError(f"{path}: --floor is for reprod_log .npy files")
+            raise UsageError(say("{path}: --floor is for reprod_log .npy files", path=path))
     found = judge_logs(read(reference), read(port), NoiseFloor.load(floor))
     if log is not None:
         run_reprod_log(reference, port, log)

@@ -26,6 +26,7 @@ from dgtool._conversion import (
 )
 from dgtool._options import ExtraLayersOption, JsonOption, QuietOption
 from dgtool._shell import byte_progress, byte_size, errors_to_exit_codes, output_console, print_json
+from parity.language import _, joined, render, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -199,23 +200,36 @@ def convert(
         console = output_console()
         print_plan(console, plan, opened)
         if done is None:
-            of = "" if chosen is None else f" (part {chosen}: {len(mine)} of {len(division)} shards)"
-            console.print(
-                f"dry run: {len(plan.targets)} tensors of {source} would be written{of}; nothing was",
-                markup=False,
+            text = (
+                say("dry run: {count} tensors of {source} would be written; nothing was")
+                if chosen is None
+                else say(
+                    "dry run: {count} tensors of {source} would be written (part {part}: {mine} of {shards} "
+                    "shards); nothing was"
+                )
+            ).filled(
+                count=len(plan.targets), source=source, part=chosen, mine=len(mine), shards=len(division)
             )
+            console.print(render(text), markup=False)
             return
         _print_losses(console, done)
-        how = "read back and verified bit for bit" if verified else "not verified"
-        what = f"{escape(str(target))}: {len(plan.targets)} tensors"
+        how: str = say("read back and verified bit for bit") if verified else say("not verified")
+        what = say("{target}: {count} tensors")
         if chosen is not None:
-            what = f"part {chosen} of {escape(str(target))}: {len(mine)} of {len(division)} shards"
-            how += "; --finish publishes them when all parts are there"
+            what = say("part {part} of {target}: {mine} of {shards} shards")
+            how = joined(how, say("--finish publishes them when all parts are there"))
         elif len(done.files) > 1:
-            what += f" in {len(division)} shards"
+            what = say("{target}: {count} tensors in {shards} shards")
         if finish:
-            how = "whose parts were verified, and have been checked"
-        console.print(f"[bold green]wrote[/] {what}, {how}")
+            how = say("whose parts were verified, and have been checked")
+        what = what.filled(
+            target=escape(str(target)),
+            count=len(plan.targets),
+            part=chosen,
+            mine=len(mine),
+            shards=len(division),
+        )
+        console.print(_("[bold green]wrote[/] {what}, {how}", what=what, how=how))
 
 
 def _chosen_part(text: str | None, finish: bool, verified: bool) -> Part | None:
@@ -226,9 +240,9 @@ def _chosen_part(text: str | None, finish: bool, verified: bool) -> Part | None:
     from converter.ranks import part_of_environment
 
     if text is not None and finish:
-        raise UsageError("--finish is said once, when all parts are there: leave --part out")
+        raise UsageError(say("--finish is said once, when all parts are there: leave --part out"))
     if not verified and (finish or text is not None):
-        raise UsageError("parts are always verified: leave --no-verify out")
+        raise UsageError(say("parts are always verified: leave --no-verify out"))
     if text is None:
         return None
     return part_of_environment(os.environ) if text == "env" else Part.parse(text)
@@ -250,7 +264,15 @@ def _print_losses(console: Console, done: Conversion) -> None:
 
     for name, lost in done.casts.items():
         if lost.overflowed or lost.vanished:
-            became = f"{lost.overflowed} values became infinite, {lost.vanished} zero"
-            console.print(f"[bold yellow]lost[/] {escape(name)}: {became}, of {lost.elements}")
+            console.print(
+                _(
+                    "[bold yellow]lost[/] {name}: {overflowed} values became infinite, {vanished} zero, of "
+                    "{elements}",
+                    name=escape(name),
+                    overflowed=lost.overflowed,
+                    vanished=lost.vanished,
+                    elements=lost.elements,
+                )
+            )
     if done.reused:
-        console.print(f"{done.reused} shards of an interrupted run were whole, and kept")
+        console.print(_("{count} shards of an interrupted run were whole, and kept", count=done.reused))

@@ -24,6 +24,7 @@ from dgtool._conversion import (
 )
 from dgtool._options import ExtraLayersOption, JsonOption, QuietOption
 from dgtool._shell import byte_progress, errors_to_exit_codes, output_console, print_json
+from parity.language import render, say
 
 if TYPE_CHECKING:
     from converter import Source
@@ -135,7 +136,7 @@ def convert_optimizer(
         state, _ = select(open_checkpoint(source), key)
         to_paddle = weights_plan.target_framework == "paddle"
         if not to_paddle and like is None:
-            raise UsageError("to Torch, the state of a new optimizer is needed: --like FRESH.pth")
+            raise UsageError(say("to Torch, the state of a new optimizer is needed: --like FRESH.pth"))
         template = state if like is None else open_checkpoint(like)
         named = opened.checkpoint if names is None or not to_paddle else open_checkpoint(names)
         plan = optimizer_plan(
@@ -156,8 +157,12 @@ def convert_optimizer(
             print_json({**plan_as_json(plan, opened), **outcome})
             return
         print_plan(console, plan, opened)
-        done = f"wrote {target}" if not dry_run else f"dry run: {target} was not written"
-        console.print(f"{done}: {len(plan.targets)} tensors", markup=False)
+        done = (
+            say("dry run: {target} was not written: {count} tensors")
+            if dry_run
+            else say("wrote {target}: {count} tensors")
+        )
+        console.print(render(done.filled(target=target, count=len(plan.targets))), markup=False)
 
 
 def _parameters(opened: Source, networks: str | None) -> list[str] | None:
@@ -167,7 +172,7 @@ def _parameters(opened: Source, networks: str | None) -> list[str] | None:
     knowledge = opened.request.knowledge
     if knowledge is None or knowledge.framework != "torch" or not knowledge.parameters:
         if networks is not None:
-            raise UsageError("--networks needs a model in Torch, or a pair, that has them")
+            raise UsageError(say("--networks needs a model in Torch, or a pair, that has them"))
         return None
     if networks is None:
         return list(knowledge.parameters)
@@ -175,6 +180,6 @@ def _parameters(opened: Source, networks: str | None) -> list[str] | None:
     for network in networks.split(","):
         of_network = [name for name in knowledge.parameters if name.startswith(f"{network}.")]
         if not of_network:
-            raise UsageError(f"the model has no parameters under '{network}'")
+            raise UsageError(say("the model has no parameters under '{network}'", network=network))
         chosen += of_network
     return chosen

@@ -14,6 +14,7 @@ from dgtool import _options as options
 from dgtool._options import DType, given_options
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
 from dgtool.check_bp import run_check
+from parity.language import say
 
 if TYPE_CHECKING:
     from parity import Row
@@ -104,10 +105,14 @@ def grad_diff(
             if loop or weights:
                 given = ", ".join([*loop, *(["weights"] if weights else [])])
                 raise UsageError(
-                    f"{run} is a run that was made already; leave out {given}, or leave out {run}"
+                    say(
+                        "{run} is a run that was made already; leave out {given}, or leave out {run}",
+                        run=run,
+                        given=given,
+                    )
                 )
             if not run.is_dir():
-                raise UsageError(f"{run}: no such folder; give the --out of an earlier check-bp")
+                raise UsageError(say("{run}: no such folder; give the --out of an earlier check-bp", run=run))
             result = Result.load(run)
             for each in reports:
                 write(result, run, each)
@@ -131,7 +136,11 @@ def grad_diff(
         gradients = result.rows.where(quantity="gradient", iteration=iteration)
         if not gradients:
             raise UsageError(
-                f"no gradients of iteration {iteration} were recorded ({result.iters} iterations were)"
+                say(
+                    "no gradients of iteration {iteration} were recorded ({iters} iterations were)",
+                    iteration=iteration,
+                    iters=result.iters,
+                )
             )
         # A float32 row is judged by its float64 twin where there is one.
         differing = {(row.network, row.name) for row in gradients if not row.good}

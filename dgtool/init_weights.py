@@ -9,6 +9,7 @@ import typer
 
 from dgtool._options import ExtraLayersOption, Init, JsonOption, QuietOption
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
+from parity.language import _
 
 __all__ = ["init_weights"]
 
@@ -47,5 +48,5 @@ def init_weights(
             return
         console = output_console(quiet)
         for item in written:
-            record = "as on record" if item.on_record else "not on record"
+            record = _("as on record") if item.on_record else _("not on record")
             console.print(f"{item.sha256}  {item.path}  ({record})", soft_wrap=True)

@@ -10,6 +10,7 @@ import typer
 from dgtool._conversion import KeyOption, ModelOption, ModelPythonOption, PrefixOption
 from dgtool._options import JsonOption
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
+from parity.language import _, render
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,11 +107,15 @@ def _print(
     from parity.report.tables import show, table
 
     types = _types(chosen, knowledge)
-    columns = ("tensor", "dtype", "shape", "count", *(["layer"] if knowledge else []))
+    columns = _("tensor"), _("dtype"), _("shape"), _("count"), *([_("layer")] if knowledge else [])
     for group in groups(chosen):
         size = decimal(sum(info.nbytes for info in group.tensors))
-        title = (
-            f"{escape('.'.join(group.key)) or 'tensors'}: {group.kind}, {len(group.tensors)} tensors, {size}"
+        title = _(
+            "{key}: {kind}, {count} tensors, {size}",
+            key=escape(".".join(group.key)) or _("tensors"),
+            kind=group.kind,
+            count=len(group.tensors),
+            size=size,
         )
         console.print(f"[bold]{title}[/]")
         rows = table(*columns)
@@ -124,15 +129,20 @@ def _print(
         ]
         order = {info.name: number for number, info in enumerate(group.tensors)}
         for one, (dtype, shape, kind) in sorted(listed, key=lambda row: order[row[0].names[0]]):
-            count, shaped = str(len(one.names)), "x".join(map(str, shape)) or "scalar"
+            count, shaped = str(len(one.names)), "x".join(map(str, shape)) or _("scalar")
             rows.add_row(escape(one), dtype, shaped, count, *([escape(kind)] if knowledge else []))
         show(console, rows)
     for path, value in chosen.scalars.items():
         text = repr(value)
         console.print(f"{escape('.'.join(path))} = {escape(text if len(text) <= 100 else text[:97] + '...')}")
-    framework = chosen.framework.title() if chosen.framework else "not said (--from torch or --from paddle)"
-    console.print(f"names and layouts: {framework}")
+    framework = chosen.framework.title() if chosen.framework else ""
+    console.print(
+        _("names and layouts: {framework}", framework=framework)
+        if framework
+        else _("names and layouts: not said (--from torch or --from paddle)")
+    )
     for name, text in chosen.metadata.items():
-        console.print(f"metadata {escape(name)}: {escape(text if len(text) <= 300 else text[:297] + '...')}")
+        cut = text if len(text) <= 300 else text[:297] + "..."
+        console.print(escape(_("metadata {name}: {text}", name=name, text=cut)))
     for note in filter(None, notes):
-        console.print(escape(note))
+        console.print(escape(render(note)))

@@ -10,6 +10,7 @@ import typer
 
 from dgtool._options import JsonOption, QuietOption
 from dgtool._shell import errors_to_exit_codes, output_console
+from parity.language import render, say
 
 __all__ = ["judge"]
 
@@ -55,5 +56,6 @@ def judge(
         else:
             console = output_console(quiet)
             print_judgement(console, result)
-            console.print(f"smallest tolerance that would have passed: {needed:.3g} ({result.dtypes[-1]})")
+            says = say("smallest tolerance that would have passed: {needed:.3g} ({dtype})")
+            console.print(render(says.filled(needed=needed, dtype=result.dtypes[-1])))
     raise typer.Exit(result.exit_code)

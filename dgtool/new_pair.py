@@ -9,6 +9,7 @@ import typer
 
 from dgtool import _options as options
 from dgtool._shell import errors_to_exit_codes, output_console
+from parity.language import _
 
 __all__ = ["new_pair"]
 
@@ -45,4 +46,5 @@ def new_pair(
         console = output_console(quiet)
         for path in written:
             console.print(str(path), markup=False)
-        console.print(f"next: fill them in, then  dgtool check-bp --pair {folder}", style="dim", markup=False)
+        following = _("next: fill them in, then  dgtool check-bp --pair {folder}", folder=folder)
+        console.print(following, style="dim", markup=False)

@@ -10,6 +10,7 @@ import typer
 from dgtool import _options as options
 from dgtool._options import given_options
 from dgtool._shell import errors_to_exit_codes, output_console, print_json, run_progress
+from parity.language import _
 
 __all__ = ["noise_floor"]
 
@@ -73,7 +74,7 @@ def noise_floor(
             extra_layers=extra_layers,
         )
         total = (1 + replicas + len(CONTROLS)) * iters
-        with run_progress("reference, rerun", total, quiet or json_output) as advance:
+        with run_progress(_("reference, rerun"), total, quiet or json_output) as advance:
             floor = measure_noise(
                 described,
                 described.options(given),

@@ -12,6 +12,7 @@ from dgtool import _options as options
 from dgtool._options import DType, given_options
 from dgtool._shell import errors_to_exit_codes, output_console, run_progress
 from dgtool.check_bp import runs_of
+from parity.language import _
 
 __all__ = ["record"]
 
@@ -98,7 +99,9 @@ def record(
         here = Place()
         described = placed(load_pair(pair), *((place, here) if side.value == "reference" else (here, place)))
         runs = runs_of(iters, dtype, oracle, "all")
-        with run_progress(side.value, iters * len(runs), quiet) as advance:
+        with run_progress(
+            _("reference") if side.value == "reference" else _("port"), iters * len(runs), quiet
+        ) as advance:
             record_side(
                 described,
                 described.options(given_options(settings)),
@@ -110,4 +113,4 @@ def record(
                 compact=compact,
                 progress=lambda run, iteration: advance(),
             )
-        output_console(quiet).print(f"recorded: {out}", style="dim", markup=False)
+        output_console(quiet).print(_("recorded: {folder}", folder=out), style="dim", markup=False)

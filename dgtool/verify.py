@@ -25,6 +25,7 @@ from dgtool._conversion import (
 )
 from dgtool._options import ExtraLayersOption, JsonOption, QuietOption
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
+from parity.language import _
 
 __all__ = ["verify"]
 
@@ -89,5 +90,11 @@ def verify(
             print_json({**plan_as_json(plan, opened), "target": str(target), "verified": True})
         else:
             output_console(quiet).print(
-                f"{target} holds {source}: {len(plan.targets)} tensors agree bit for bit", markup=False
+                _(
+                    "{target} holds {source}: {count} tensors agree bit for bit",
+                    target=target,
+                    source=source,
+                    count=len(plan.targets),
+                ),
+                markup=False,
             )

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from converter.messages import said, say
 from parity.calls import Aligned, Call, CallTable
 from parity.errors import ComparisonError
 from parity.judge import Quantity, Row, Status, bare_row, judge
@@ -83,7 +84,7 @@ def compare_calls(
             metrics = measure(expected, actual)
         except ComparisonError as error:
             status: Status = "equal" if expected.size == actual.size == 0 else "differs"
-            return bare_row(dtype, reference.iteration, quantity, "", label, status, str(error))
+            return bare_row(dtype, reference.iteration, quantity, "", label, status, said(error))
         floor = measured.of(key, metrics.reference_norm) if terms else math.nan
         if not math.isnan(floor):
             typical.append(floor)
@@ -131,7 +132,7 @@ def compare_calls(
         if other is None:
             # A gradient of a gradient may be zero by construction: Torch then gives zeros, Paddle nothing.
             status: Status = "missing" if reference.read(reference.place(place)).any() else "absent"
-            note = "the port takes no gradient here"
+            note = say("the port takes no gradient here")
             made.signals.append(
                 bare_row(dtype, reference.iteration, "signal", "", f"{call.label}{what}", status, note)
             )

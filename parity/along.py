@@ -10,9 +10,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Along", "make_pipes"]
+from converter.messages import say
+
+__all__ = ["Along", "ended", "make_pipes"]
 
 _NOTICE_SECONDS = 0.5
+
+
+def ended(code: int | None) -> str:
+    """Say how a process ended: by its return code."""
+    if code and code < 0:
+        return say("was killed by signal {signal}", signal=-code)
+    return say("ended with exit code {code}", code=code)
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,10 @@ class Along:
             with suppress(subprocess.TimeoutExpired):
                 code = rank.process.wait(_NOTICE_SECONDS)
                 if code:
-                    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-                    said = rank.log.read_text(errors="replace").splitlines()[-lines:]
-                    return f"process {number} of {len(self._ranks) + 1} {how}", "\n".join(said)
+                    count, how = len(self._ranks) + 1, ended(code)
+                    says = say("process {number} of {count} {how}", number=number, count=count, how=how)
+                    lines_of = rank.log.read_text(errors="replace").splitlines()[-lines:]
+                    return says, "\n".join(lines_of)
         return None
 
     def finish(self) -> None:

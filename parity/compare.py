@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from converter.messages import say
 from parity.differences import RUNNING_VAR_NOTE, running_var_bounds
 from parity.errors import ComparisonError
 from parity.judge import Quantity, Row, Status, judge
@@ -68,7 +69,11 @@ class Comparison:
         """
         if reference.keys() != port.keys():
             raise ComparisonError(
-                f"the networks differ: the reference has {', '.join(reference)}, the port {', '.join(port)}"
+                say(
+                    "the networks differ: the reference has {reference}, the port {port}",
+                    reference=", ".join(reference),
+                    port=", ".join(port),
+                )
             )
         for network in reference:
             ours, theirs = (
@@ -78,9 +83,16 @@ class Comparison:
             rules = rules_for(self._rules, network)
             matching = self.matchings[network] = match_tensors(network, ours, theirs, rules)
             for name, target in matching.missing.items():
-                yield self._bare(-1, "parameter", network, name, "missing", f"the port has no '{target}'")
+                yield self._bare(
+                    -1,
+                    "parameter",
+                    network,
+                    name,
+                    "missing",
+                    say("the port has no '{target}'", target=target),
+                )
             for name in matching.unexpected:
-                yield self._bare(-1, "parameter", network, name, "unexpected", "only the port has it")
+                yield self._bare(-1, "parameter", network, name, "unexpected", say("only the port has it"))
             for name, problem in matching.misshapen.items():
                 yield self._bare(-1, "parameter", network, name, "differs", problem)
 
@@ -96,9 +108,9 @@ class Comparison:
         )
         for name in [*expected, *(extra for extra in actual if extra not in expected)]:
             if name not in actual:
-                yield self._bare(iteration, "loss", "", name, "missing", "the port reports no such loss")
+                yield self._bare(iteration, "loss", "", name, "missing", say("the port reports no such loss"))
             elif name not in expected:
-                yield self._bare(iteration, "loss", "", name, "unexpected", "only the port reports it")
+                yield self._bare(iteration, "loss", "", name, "unexpected", say("only the port reports it"))
             else:
                 metrics = measure(np.asarray(expected[name]), np.asarray(actual[name]))
                 metrics = replace(metrics, ulps=())  # the numbers come without their dtype
@@ -185,7 +197,7 @@ class Comparison:
                     floor=floors.get(name, math.nan),
                 )
             elif name in absent[0] and match.port in absent[1]:
-                yield self._bare(iteration, "gradient", network, name, "absent", "none on either side")
+                yield self._bare(iteration, "gradient", network, name, "absent", say("none on either side"))
             elif match.port in absent[1] and name in reference:
                 yield self._one_sided(iteration, network, name, reference[name], "missing")
             elif name in absent[0] and match.port in port:
@@ -272,7 +284,9 @@ class Comparison:
         momentum, counts = (layer["momentum"], layer["counts"]) if layer else (0.0, [])
         bounds = running_var_bounds(before[1:], after, self.frameworks[1], momentum, counts)
         if bounds is None:
-            return "no formula for the biased variance (momentum=None, or a single value a channel)", None
+            return say(
+                "no formula for the biased variance (momentum=None, or a single value a channel)"
+            ), None
         return RUNNING_VAR_NOTE, bounds
 
     def _optimizer(
@@ -295,7 +309,7 @@ class Comparison:
             port_key = f"{match.port}/{slot}"
             matched.add(port_key)
             if port_key not in recorded[1]:
-                note = "the port's optimizer keeps no such state"
+                note = say("the port's optimizer keeps no such state")
                 yield self._bare(iteration, "optimizer", network, key, "missing", note)
             elif key not in reference or port_key not in port:
                 yield self._unkept(iteration, "optimizer", network, key)
@@ -303,7 +317,7 @@ class Comparison:
                 actual = port[port_key] if slot == COUNTER else match.to_reference(port[port_key])
                 measured[key] = measure_all_or_some(reference[key], actual)
         for key in (key for key in recorded[1] if key not in matched):
-            note = "only the port's optimizer keeps it"
+            note = say("only the port's optimizer keeps it")
             yield self._bare(iteration, "optimizer", network, key, "unexpected", note)
         norms: dict[str, float] = {}
         for key, metrics in measured.items():
@@ -332,15 +346,15 @@ class Comparison:
 
     def _one_sided(self, iteration: int, network: str, name: str, gradient: Array, status: Status) -> Row:
         notes = {
-            "missing": "the port has no gradient; the reference has one",
-            "unexpected": "only the port has a gradient",
+            "missing": say("the port has no gradient; the reference has one of norm {norm:.3g}"),
+            "unexpected": say("only the port has a gradient of norm {norm:.3g}"),
         }
-        note = f"{notes[status]} of norm {norm(gradient):.3g}"
+        note = notes[status].filled(norm=norm(gradient))
         zero = not isinstance(gradient, Sample) and not gradient.any()
         return self._bare(iteration, "gradient", network, name, "zero" if zero else status, note)
 
     def _unkept(self, iteration: int, quantity: Quantity, network: str, name: str) -> Row:
-        note = "recorded, but its values were not kept (--keep)"
+        note = say("recorded, but its values were not kept (--keep)")
         return self._bare(iteration, quantity, network, name, "unkept", note)
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from converter.messages import joined, said, say
 from parity import reprod
 from parity.compare import Comparison
 from parity.errors import ComparisonError, UsageError
@@ -36,24 +37,34 @@ def compare_files(
     """
     for path in (reference, port):
         if not path.exists():
-            raise UsageError(f"{path}: no such file or folder")
+            raise UsageError(say("{path}: no such file or folder", path=path))
     if reference.is_dir() and port.is_dir():
         if rtol is not None or atol is not None:
             raise UsageError(
-                "traces are judged by their own limits; --rtol and --atol are for reprod_log files"
+                say("traces are judged by their own limits; --rtol and --atol are for reprod_log files")
             )
         return Rows(_compare_traces(Trace.open(reference), Trace.open(port)))
     if reference.is_dir() or port.is_dir():
-        raise UsageError("compare two traces (folders) or two reprod_log files, not one of each")
+        raise UsageError(say("compare two traces (folders) or two reprod_log files, not one of each"))
     return Rows(_compare_logs(reprod.read(reference), reprod.read(port), rtol, atol))
 
 
 def _compare_traces(reference: Trace, port: Trace) -> Iterator[Row]:
     if reference.dtype != port.dtype:
-        raise ComparisonError(f"the traces' dtypes differ: {reference.dtype} and {port.dtype}")
+        raise ComparisonError(
+            say(
+                "the traces' dtypes differ: {reference} and {port}",
+                reference=reference.dtype,
+                port=port.dtype,
+            )
+        )
     if reference.networks.keys() != port.networks.keys():
         raise ComparisonError(
-            f"the traces' networks differ: {', '.join(reference.networks)} and {', '.join(port.networks)}"
+            say(
+                "the traces' networks differ: {reference} and {port}",
+                reference=", ".join(reference.networks),
+                port=", ".join(port.networks),
+            )
         )
     comparison = Comparison(reference.dtype, (reference.framework, port.framework))
     yield from comparison.ready(reference.networks, port.networks)
@@ -67,7 +78,14 @@ def _compare_traces(reference: Trace, port: Trace) -> Iterator[Row]:
             yield from comparison.losses(iteration, *sides)
         for key in (key for key in keys if key[0] == iteration):
             if key not in reference.units or key not in port.units:
-                raise ComparisonError(f"only one trace has the {key[1]} of {key[3]} in iteration {iteration}")
+                raise ComparisonError(
+                    say(
+                        "only one trace has the {quantity} of {network} in iteration {iteration}",
+                        quantity=key[1],
+                        network=key[3],
+                        iteration=iteration,
+                    )
+                )
             arrays = reference.arrays(key), port.arrays(key)
             yield from comparison.unit(reference.units[key], port.units[key], arrays)
 
@@ -77,9 +95,9 @@ def _compare_logs(
 ) -> Iterator[Row]:
     for name in [*reference, *(extra for extra in port if extra not in reference)]:
         if name not in port:
-            yield _unmatched(name, "missing", "the port's log has no such entry")
+            yield _unmatched(name, "missing", say("the port's log has no such entry"))
         elif name not in reference:
-            yield _unmatched(name, "unexpected", "only the port's log has it")
+            yield _unmatched(name, "unexpected", say("only the port's log has it"))
         else:
             yield _compare_entry(name, reference[name], port[name], rtol, atol)
 
@@ -92,11 +110,17 @@ def _compare_entry(name: str, expected: Array, actual: Array, rtol: float | None
     note = ""
     if {expected.shape, actual.shape} == {(), (1,)}:
         # Paddle before 2.5 gave losses the shape (1,); the value is the same, and the case is named.
-        note = f"shapes {list(expected.shape)} and {list(actual.shape)} taken as one value"
+        note = say(
+            "shapes {expected} and {actual} taken as one value",
+            expected=list(expected.shape),
+            actual=list(actual.shape),
+        )
         expected, actual = expected.reshape(()), actual.reshape(())
     dtype = min((expected.dtype, actual.dtype), key=lambda each: each.itemsize).name
     if expected.dtype != actual.dtype:
-        note = "; ".join(filter(None, (note, f"dtypes {expected.dtype} and {actual.dtype}")))
+        note = joined(
+            note, say("dtypes {expected} and {actual}", expected=expected.dtype, actual=actual.dtype)
+        )
     defaults = DEFAULT_TOLERANCES.get(dtype, (0.0, 0.0))
     relative, absolute = (
         given if given is not None else default for given, default in zip((rtol, atol), defaults, strict=True)
@@ -104,10 +128,12 @@ def _compare_entry(name: str, expected: Array, actual: Array, rtol: float | None
     try:
         metrics = measure(expected, actual)
     except ComparisonError as error:
-        return _unmatched(name, "differs", str(error))
+        return _unmatched(name, "differs", said(error))
     if not metrics.finite:
-        note = (
-            f"{metrics.reference_nonfinite} NaN or Inf in the reference, {metrics.port_nonfinite} in the port"
+        note = say(
+            "{reference_nonfinite} NaN or Inf in the reference, {port_nonfinite} in the port",
+            reference_nonfinite=metrics.reference_nonfinite,
+            port_nonfinite=metrics.port_nonfinite,
         )
         return Row(dtype, 0, "loss", "", name, "differs", math.nan, absolute, note, metrics)
     # The element that exceeds its own allowance most decides, and its excess is what is reported.
@@ -116,7 +142,7 @@ def _compare_entry(name: str, expected: Array, actual: Array, rtol: float | None
     needed = max(0.0, float(excess.max()))
     status: Status = "equal" if metrics.max_abs == 0.0 else "rounding" if needed <= absolute else "differs"
     if status == "differs":
-        note = "; ".join(filter(None, (note, f"--atol {_rounded_up(needed):.3g} would have let it pass")))
+        note = joined(note, say("--atol {needed:.3g} would have let it pass", needed=_rounded_up(needed)))
     return Row(dtype, 0, "loss", "", name, status, needed, absolute, note, metrics)
 
 

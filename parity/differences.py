@@ -9,11 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from converter.messages import say
 from parity.pair import Array, Framework
 
 __all__ = ["RUNNING_VAR_NOTE", "running_var_bounds"]
 
-RUNNING_VAR_NOTE = "Torch's running variance is unbiased, Paddle's biased: the increments' ratio is n/(n-1)"
+RUNNING_VAR_NOTE = say(
+    "Torch's running variance is unbiased, Paddle's biased: the increments' ratio is n/(n-1)"
+)
 
 
 def running_var_bounds(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from converter.messages import say
 from parity.activations import CallComparison, compare_calls
 from parity.calls import CallTable, Place, align_calls
 from parity.errors import ComparisonError
@@ -65,7 +66,7 @@ class Evaluation:
 
 def _rows(dtype: str, network: str, head: Head, found: CallComparison, error: str | None) -> Sequence[Row]:
     if error is not None:
-        note = f"the port cannot be called in evaluation mode: {error}"
+        note = say("the port cannot be called in evaluation mode: {error}", error=error)
         return [bare_row(dtype, 0, "evaluation", network, "output", "missing", note)]
     return [
         replace(row, quantity="evaluation", network=network, name=f"output {position}")

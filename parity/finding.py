@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["STAGES", "Finding", "Stage", "Verdict"]
+__all__ = ["SAYS", "STAGES", "Finding", "Stage", "Verdict"]
 
 Verdict = Literal["match", "rounding", "framework", "inconclusive", "defect"]
 Stage = Literal[
@@ -42,6 +42,8 @@ STAGES: tuple[Stage, ...] = (
     "configuration",
 )
 """In the order in which a training step can go wrong; what never acted in the run comes last."""
+SAYS = ("what", "evidence", "change")
+"""The fields that are said to a reader (`converter.messages`)."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from converter.messages import say
 from parity.finding import Finding
 from parity.matching import Matching
 from parity.pair import Array, Framework
@@ -39,16 +40,20 @@ class _Formula:
 _FORMULAS = {
     "rmsprop": _Formula(
         "rmsprop_epsilon",
-        "Paddle's RMSProp adds epsilon under the root",
-        "Torch's first step is lr g / (sqrt(v) + eps), Paddle's lr g / sqrt(v + eps), "
-        "each to its last digits",
+        say("Paddle's RMSProp adds epsilon under the root"),
+        say(
+            "Torch's first step is lr g / (sqrt(v) + eps), Paddle's lr g / sqrt(v + eps), "
+            "each to its last digits"
+        ),
         "square_avg",
         {"torch": lambda g, v, eps: np.sqrt(v) + eps, "paddle": lambda g, v, eps: np.sqrt(v + eps)},
     ),
     "adamax": _Formula(
         "adamax_epsilon",
-        "Paddle's Adamax adds epsilon to the decayed norm, Torch's to the gradient's size",
-        "Torch's first step is lr g / (|g| + eps), Paddle's lr g / max(|g|, eps), each to its last digits",
+        say("Paddle's Adamax adds epsilon to the decayed norm, Torch's to the gradient's size"),
+        say(
+            "Torch's first step is lr g / (|g| + eps), Paddle's lr g / max(|g|, eps), each to its last digits"
+        ),
         "exp_inf",
         {"torch": lambda g, u, eps: np.abs(g) + eps, "paddle": lambda g, u, eps: np.maximum(np.abs(g), eps)},
     ),
@@ -96,7 +101,7 @@ class FirstSteps:
             steps = [self._stepped(name, network, side) for network in networks for side in (0, 1)]
             if None not in steps and any(steps):
                 known, where = _FORMULAS[_family(ours)], f"optimizers.{name}"
-                what = f"{where}: {known.says}"
+                what = say("{where}: {says}", where=where, says=known.says)
                 found.append(Finding("framework", "optimizer", where, known.cause, what, known.formula))
         return found
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from converter.messages import say
 from parity.errors import UsageError
 
 __all__ = ["replaced_folder"]
@@ -20,9 +21,17 @@ def replaced_folder(out: Path, mark: str) -> Iterator[Path]:
     """
     out = out.resolve()
     if out == Path.cwd():
-        raise UsageError(f"{out} is the current folder, which cannot be replaced; choose another --out")
+        raise UsageError(
+            say("{out} is the current folder, which cannot be replaced; choose another --out", out=out)
+        )
     if out.exists() and not (out.is_dir() and ((out / mark).is_file() or not any(out.iterdir()))):
-        raise UsageError(f"{out} exists and holds no {mark} that could be replaced; choose another --out")
+        raise UsageError(
+            say(
+                "{out} exists and holds no {mark} that could be replaced; choose another --out",
+                out=out,
+                mark=mark,
+            )
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.partial.", dir=out.parent) as name:
         fresh = Path(name) / "run"

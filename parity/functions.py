@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from converter.messages import say
 from parity.errors import UsageError
 from parity.pair import Observer, Side, import_target, resolve
 
@@ -51,8 +52,11 @@ def side_factory(
     steps = [name for name in ("loss", "forward") if hasattr(module, name)]
     if not hasattr(module, "model") or len(steps) != 1:
         raise UsageError(
-            f"'{target}' is no side: it needs model(options) and either loss(model, batch) or "
-            "forward(model, batch), or side(options) for a loop of its own"
+            say(
+                "'{target}' is no side: it needs model(options) and either loss(model, batch) or "
+                "forward(model, batch), or side(options) for a loop of its own",
+                target=target,
+            )
         )
     return lambda options: FunctionsSide(module, options, tensor, parallel)
 
@@ -81,7 +85,7 @@ class FunctionsSide:
     def _wrapped(self, parallel: Callable[[Any], Any], options: Mapping[str, Any]) -> Any:
         """Return the model as the training step calls it; the networks themselves stay as they are."""
         if hasattr(self._module, "forward"):
-            raise UsageError("forward(model, batch) has no gradients to average; give it one process")
+            raise UsageError(say("forward(model, batch) has no gradients to average; give it one process"))
         if hasattr(self._module, "parallel"):
             return self._module.parallel(self._model, options)
         if isinstance(self._model, Mapping):
@@ -96,7 +100,12 @@ class FunctionsSide:
             return
         losses = _named(self._module.loss(self._model, batch), "loss")
         if "loss" not in losses:
-            raise UsageError(f"loss(model, batch) returned {', '.join(losses)}, and none is called 'loss'")
+            raise UsageError(
+                say(
+                    "loss(model, batch) returned {losses}, and none is called 'loss'",
+                    losses=", ".join(losses),
+                )
+            )
         for name, value in losses.items():
             observer.loss(name, value)
         losses["loss"].backward()

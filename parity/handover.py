@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from converter.messages import say
 from parity.compare import Comparison
 from parity.errors import UsageError
 from parity.matching import COUNTER
@@ -42,7 +43,7 @@ class Handover:
             name, slash, slot = key.partition("/")
             match = matching.matches.get(name)
             if isinstance(array, Sample):
-                raise UsageError("a compact recording cannot hand over its state; leave out --lockstep")
+                raise UsageError(say("a compact recording cannot hand over its state; leave out --lockstep"))
             if match is not None:
                 laid_out = array if slot == COUNTER else match.to_port(array)
                 given[f"{match.port}{slash}{slot}"] = laid_out

@@ -15,11 +15,12 @@ from itertools import permutations
 import ml_dtypes
 import numpy as np
 
+from converter.messages import Message, say
 from parity.pair import Array
 
 __all__ = ["digest", "explain_input", "explain_value"]
 
-Explanation = tuple[str, str]
+Explanation = tuple[str, Message]
 """A cause and the evidence for it."""
 _HALVES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 _BLOCKS = (3, 4)
@@ -45,21 +46,27 @@ def explain_input(expected: Array, actual: Array) -> Explanation | None:
     """Say what happened to a batch before the port used it."""
     for name, half in _HALVES.items():
         if np.array_equal(expected.astype(half).astype(expected.dtype), actual):
-            return "input_precision", f"the port's input is the reference's, rounded to {name}"
+            return "input_precision", say("the port's input is the reference's, rounded to {name}", name=name)
     for axis, cause, what in _INPUT_AXES:
         if (
             -expected.ndim <= axis < expected.ndim
             and (cause != "channel_order" or expected.ndim > 2)
             and np.array_equal(np.flip(actual, axis), expected)
         ):
-            return cause, f"reversing {what} (axis {axis}) of the port's input gives the reference's, exactly"
+            return cause, say(
+                "reversing {what} (axis {axis}) of the port's input gives the reference's, exactly",
+                what=what,
+                axis=axis,
+            )
     for axis in range(expected.ndim):
         for step in (1, -1):
             if np.array_equal(np.roll(actual, step, axis), expected):
-                return "flipped" if axis else "shuffled", f"shifting axis {axis} by {step} undoes it, exactly"
+                return "flipped" if axis else "shuffled", say(
+                    "shifting axis {axis} by {step} undoes it, exactly", axis=axis, step=step
+                )
     order = _slice_order(expected, actual, 0)
     if order is not None:
-        return "shuffled", f"the samples are the same, in the order {order}"
+        return "shuffled", say("the samples are the same, in the order {order}", order=order)
     found = _affine(expected, actual)
     if found is None:
         return None
@@ -67,23 +74,25 @@ def explain_input(expected: Array, actual: Array) -> Explanation | None:
 
 
 _INPUT_AXES = (
-    (1, "channel_order", "the channels"),
-    (0, "shuffled", "the samples"),
-    (-1, "flipped", "the last axis"),
-    (-2, "flipped", "the rows"),
+    (1, "channel_order", say("the channels")),
+    (0, "shuffled", say("the samples")),
+    (-1, "flipped", say("the last axis")),
+    (-2, "flipped", say("the rows")),
 )
 
 
 def _lost(expected: Array, actual: Array) -> Explanation | None:
     if expected.any() and not actual.any():
-        return "lost", "it is zero in the port"
+        return "lost", say("it is zero in the port")
     return None
 
 
 def _rounded(expected: Array, actual: Array) -> Explanation | None:
     for name, half in _HALVES.items():
         if np.array_equal(expected.astype(half).astype(expected.dtype), actual):
-            return "half_precision", f"rounding the reference's value to {name} gives the port's, exactly"
+            return "half_precision", say(
+                "rounding the reference's value to {name} gives the port's, exactly", name=name
+            )
     return None
 
 
@@ -92,27 +101,33 @@ def _rearranged(expected: Array, actual: Array) -> Explanation | None:
     if np.array_equal(np.sort(expected, axis=None), np.sort(actual, axis=None)):
         for cause, what, undo in _rearrangements(expected):
             if np.array_equal(undo(actual), expected):
-                return cause, f"{what} gives the reference's value, exactly"
+                return cause, say("{what} gives the reference's value, exactly", what=what)
         for axis in range(expected.ndim):
             order = _slice_order(expected, actual, axis)
             if order is not None:
-                return "permuted", f"the slices along axis {axis} are the same, in the order {order}"
+                return "permuted", say(
+                    "the slices along axis {axis} are the same, in the order {order}", axis=axis, order=order
+                )
     return None
 
 
 def _rearrangements(expected: Array) -> Iterator[tuple[str, str, Callable[[Array], Array]]]:
     if expected.ndim == 2 and expected.shape[0] == expected.shape[1]:
-        yield "transposed", "transposing the port's", np.transpose
+        yield "transposed", say("transposing the port's"), np.transpose
     for first, second in ((-1, -2), (0, 1)):
         if expected.ndim > 2 and expected.shape[first] == expected.shape[second]:
-            what = f"swapping axes {first} and {second} of the port's"
+            what = say("swapping axes {first} and {second} of the port's", first=first, second=second)
             yield "axes_swapped", what, partial(np.swapaxes, axis1=first, axis2=second)
     for axis in range(expected.ndim):
-        yield "reversed", f"reversing axis {axis}", partial(np.flip, axis=axis)
+        yield "reversed", say("reversing axis {axis}", axis=axis), partial(np.flip, axis=axis)
     for blocks in _BLOCKS:
         if expected.ndim and expected.shape[0] % blocks == 0 and expected.shape[0] > blocks:
             for order in permutations(range(blocks)):
-                what = f"the {blocks} blocks of its first axis in the order {list(order)}"
+                what = say(
+                    "the {blocks} blocks of its first axis in the order {order}",
+                    blocks=blocks,
+                    order=list(order),
+                )
                 yield "gate_order", what, partial(_reordered, order=order)
 
 
@@ -136,7 +151,11 @@ def _partly_lost(expected: Array, actual: Array) -> Explanation | None:
     if wrong.any() and not wrong.all() and not actual[wrong].any():
         return (
             "lost",
-            f"{int(wrong.sum())} of its {wrong.size} values are zero in the port, the others are right",
+            say(
+                "{zeros} of its {size} values are zero in the port, the others are right",
+                zeros=int(wrong.sum()),
+                size=wrong.size,
+            ),
         )
     return None
 
@@ -156,5 +175,7 @@ def _affine(expected: Array, actual: Array) -> Explanation | None:
     if factor == 0.0 or np.abs(y - factor * x - shift).max() > allowed:
         return None
     if abs(shift) <= allowed:
-        return "scaled", f"the port's is {factor:.10g} times the reference's"
-    return "shifted", f"the port's is {factor:.10g} times the reference's plus {shift:.10g}"
+        return "scaled", say("the port's is {factor:.10g} times the reference's", factor=factor)
+    return "shifted", say(
+        "the port's is {factor:.10g} times the reference's plus {shift:.10g}", factor=factor, shift=shift
+    )

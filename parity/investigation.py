@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from converter.messages import say
 from parity.activations import compare_calls
 from parity.calls import CallTable, align_calls
 from parity.compare import Comparison
@@ -89,7 +90,10 @@ class Investigation:
                 continue
             expected, actual = reference[row.name], match.to_reference(port[match.port])
             if match.port in untouched:
-                explained = ("not_loaded", "loading left the value that the layer was made with")
+                explained: tuple[str, str] = (
+                    "not_loaded",
+                    say("loading left the value that the layer was made with"),
+                )
             else:
                 explained = explain_value(expected, actual) or ("", "")
             if not explained[0]:
@@ -137,7 +141,11 @@ class Investigation:
         evidence.rows = rows.where(dtype=self._comparison.dtype)
         for network, name, found in self._strangers:
             owner = self._digests.get(found)
-            cause = ("swapped", f"it holds the reference's {owner}, exactly") if owner else ("", "")
+            cause = (
+                ("swapped", say("it holds the reference's {owner}, exactly", owner=owner))
+                if owner
+                else ("", "")
+            )
             evidence.values.append(ValueDifference(network, name, *cause))
         evidence.alone = workers.can_repeat
         counts = [workers.environments[role].get("processes", 1) for role in ROLES]

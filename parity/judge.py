@@ -17,6 +17,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from converter.messages import say
 from parity.bounds import INCONCLUSIVE, limit
 from parity.metrics import Metrics
 
@@ -182,23 +183,29 @@ def judge(
     note = framework_note
     if not metrics.finite or not math.isfinite(norm):
         status, error = "differs", math.nan
-        note = (
-            f"{metrics.reference_nonfinite} NaN or Inf in the reference, {metrics.port_nonfinite} in the port"
+        note = say(
+            "{reference_nonfinite} NaN or Inf in the reference, {port_nonfinite} in the port",
+            reference_nonfinite=metrics.reference_nonfinite,
+            port_nonfinite=metrics.port_nonfinite,
         )
     elif not math.isfinite(scale):
-        status, error, note = "differs", math.nan, "its scale is not finite, so that nothing can be said"
+        status, error, note = "differs", math.nan, say("its scale is not finite, so that nothing can be said")
     elif norm == 0.0:
         status = "framework" if framework_note else "equal"
     elif quantity == "gradient" and max(metrics.reference_norm, metrics.port_norm) <= zero * scale:
-        status, note = "zero", "zero at rounding level on both sides"
+        status, note = "zero", say("zero at rounding level on both sides")
     elif not error <= allowed:
         status = "differs"
-        note = f"not as a known difference predicts: {framework_note}" if framework_note else ""
+        note = (
+            say("not as a known difference predicts: {framework_note}", framework_note=framework_note)
+            if framework_note
+            else ""
+        )
     elif math.isinf(allowed):
         status = "unjudged"
     elif measured and allowed > INCONCLUSIVE:
         status = "inconclusive"
-        note = f"rounding alone can make a difference of {allowed:.1e} here"
+        note = say("rounding alone can make a difference of {allowed:.1e} here", allowed=allowed)
     else:
         status = "framework" if framework_note else "rounding"
     return Row(dtype, iteration, quantity, network, name, status, error, allowed, note, metrics, floor)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from converter.messages import say
 from parity.pair import Array, Framework
 from parity.replays import Replay
 
@@ -158,15 +159,17 @@ KNOWN: dict[str, tuple[tuple[str, str, _Check], ...]] = {
     "binary_cross_entropy_with_logits": (
         (
             "bce_at_zero",
-            "where the logit is exactly 0, Paddle's gradient is Torch's minus the element's weight, "
-            "and equal elsewhere",
+            say(
+                "where the logit is exactly 0, Paddle's gradient is Torch's minus the element's weight, "
+                "and equal elsewhere"
+            ),
             _bce_at_zero,
         ),
     ),
     "cross_entropy": (
         (
             "ignored_rows",
-            "Paddle's loss and gradient are Torch's times the share of rows that are not ignored",
+            say("Paddle's loss and gradient are Torch's times the share of rows that are not ignored"),
             _ignored_rows,
         ),
     ),
@@ -175,7 +178,9 @@ KNOWN: dict[str, tuple[tuple[str, str, _Check], ...]] = {
         (
             (
                 "slope_at_zero",
-                "where the input is exactly 0, Paddle passes the gradient on whole, Torch times the slope",
+                say(
+                    "where the input is exactly 0, Paddle passes the gradient on whole, Torch times the slope"
+                ),
                 _slope_at_zero,
             ),
         ),
@@ -185,8 +190,10 @@ KNOWN: dict[str, tuple[tuple[str, str, _Check], ...]] = {
         (
             (
                 "pool_gradient",
-                "Paddle's gradient of an average over n elements is the float32 nearest to 1/n times what "
-                "comes in, Torch's 1/n in full",
+                say(
+                    "Paddle's gradient of an average over n elements is the float32 nearest to 1/n times "
+                    "what comes in, Torch's 1/n in full"
+                ),
                 _pool_gradient,
             ),
         ),
@@ -194,7 +201,7 @@ KNOWN: dict[str, tuple[tuple[str, str, _Check], ...]] = {
     "norm": (
         (
             "norm_gradient",
-            "Paddle's gradient is Torch's times n / (n + 1e-12), for a norm n",
+            say("Paddle's gradient is Torch's times n / (n + 1e-12), for a norm n"),
             _norm_gradient,
         ),
     ),
@@ -203,7 +210,7 @@ KNOWN: dict[str, tuple[tuple[str, str, _Check], ...]] = {
         (
             (
                 "tie_gradient",
-                "along the axis, Paddle shares the gradient equally among ties, Torch gives it to one",
+                say("along the axis, Paddle shares the gradient equally among ties, Torch gives it to one"),
                 _tie_gradient,
             ),
         ),

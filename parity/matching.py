@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from converter import Knowledge, PlanError, Request, RuleFile, Step, TensorInfo, make_plan
+from converter.messages import said, say
 from converter.operations import Operation, Repeated, apply, describe_operations, invert
 from converter.rule_file import NO_RULES
 from parity.errors import ComparisonError
@@ -159,7 +160,9 @@ def match_tensors(
         if wanted.port not in shapes:
             missing[name] = wanted.port
         elif (shape := shapes[wanted.port]) != wanted.shape:
-            misshapen[name] = f"the port should have {list(wanted.shape)}, and has {list(shape)}"
+            misshapen[name] = say(
+                "the port should have {wanted}, and has {shape}", wanted=list(wanted.shape), shape=list(shape)
+            )
         else:
             ways = _applying(wanted.operations), _applying(invert(wanted.operations))
             owners = whole[0].get(name, name), whole[1].get(wanted.port, wanted.port)
@@ -197,7 +200,9 @@ def _expected(network: str, reference: NetworkTensors, port: NetworkTensors, rul
     try:
         plan = make_plan(tensors, "torch", request)
     except PlanError as error:
-        raise ComparisonError(f"{network} cannot be matched: {error}") from error
+        raise ComparisonError(
+            say("{network} cannot be matched: {error}", network=network, error=said(error))
+        ) from error
     for step in plan.steps:
         if step.targets:
             _expect(found, step, torch_side is reference)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from converter.messages import say
 from parity.errors import ComparisonError
 from parity.pair import Array
 from parity.ulps import ulp_histogram
@@ -74,12 +75,18 @@ def measure(reference: Array, port: Array) -> Metrics:
     prove nothing) and for dtypes that are not real numbers.
     """
     if reference.shape != port.shape:
-        raise ComparisonError(f"the shapes differ: {list(reference.shape)} and {list(port.shape)}")
+        raise ComparisonError(
+            say(
+                "the shapes differ: {reference} and {port}",
+                reference=list(reference.shape),
+                port=list(port.shape),
+            )
+        )
     if reference.size == 0:
-        raise ComparisonError("both arrays are empty, which proves nothing")
+        raise ComparisonError(say("both arrays are empty, which proves nothing"))
     for array in (reference, port):
         if array.dtype.kind not in "fiub":
-            raise ComparisonError(f"values of dtype {array.dtype} cannot be compared")
+            raise ComparisonError(say("values of dtype {dtype} cannot be compared", dtype=array.dtype))
 
     flat_reference, flat_port = reference.reshape(-1), port.reshape(-1)
     bad_reference = bad_port = same_sign = 0

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from converter.messages import say
 from parity.errors import UsageError
 from parity.pair import Framework
 from parity.pair_file import FILE
@@ -35,7 +36,7 @@ def write_skeleton(folder: Path, models: dict[Framework, str | None]) -> list[Pa
     that exists or a model of another form.
     """
     if folder.exists():
-        raise UsageError(f"{folder} exists already; give another name")
+        raise UsageError(say("{folder} exists already; give another name", folder=folder))
     texts = {FILE: _fill(f"{FILE}.in", name=folder.name, folder=str(folder))}
     for framework, target in models.items():
         definition, call = _model(framework, target)
@@ -62,5 +63,7 @@ def _model(framework: Framework, target: str | None) -> tuple[str, str]:
         return Template(f"\n{_EXAMPLE}").substitute(base=_BASES[framework]), "Net()"
     module, _, name = target.partition(":")
     if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        raise UsageError(f"'{target}' is not of the form module:Class, which an import needs")
+        raise UsageError(
+            say("'{target}' is not of the form module:Class, which an import needs", target=target)
+        )
     return f"from {module} import {name}\n", f"{name}()"

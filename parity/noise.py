@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from converter.messages import said, say
 from parity.errors import TraceError, UsageError
 from parity.pair import Array, Pair
 from parity.process import Alone, Job, Run, spool_folder
@@ -26,12 +27,12 @@ SCHEMA = "dgtool.noise/1"
 ERROR_RATE = 1e-3
 """How often a correct port's log may be called a defect."""
 CONTROLS = (
-    "weight decay left out",
-    "learning rate one percent too high",
-    "Adam's betas left at 0.9, 0.999",
-    "optimizer's epsilon ten times larger",
-    "normalisation's epsilon 1e-3",
-    "LeakyReLU's slope at its default",
+    say("weight decay left out"),
+    say("learning rate one percent too high"),
+    say("Adam's betas left at 0.9, 0.999"),
+    say("optimizer's epsilon ten times larger"),
+    say("normalisation's epsilon 1e-3"),
+    say("LeakyReLU's slope at its default"),
 )
 _Losses = dict[str, float]
 """By reprod_log's keys: ``gen_loss_0``, ``gen_loss_1``, ..."""
@@ -58,18 +59,27 @@ class NoiseFloor:
         try:
             content = json.loads(path.read_text())
             if content.pop("schema") != SCHEMA:
-                raise TraceError(f"{path}: is no noise floor of this version ({SCHEMA})")
+                raise TraceError(
+                    say("{path}: is no noise floor of this version ({schema})", path=path, schema=SCHEMA)
+                )
             floor = cls(**content)
             losses = [floor.reference, *floor.replicas, *floor.controls.values()]
             if not floor.reference or not floor.replicas:
-                raise ValueError("nothing was measured")
+                raise ValueError(say("nothing was measured"))
             if any(not isinstance(each[key], float | int) for each in losses for key in floor.reference):
-                raise ValueError("a loss is no number")
+                raise ValueError(say("a loss is no number"))
             if any(not key.rpartition("_")[2].isdecimal() for key in floor.reference):
-                raise ValueError("losses are named NAME_ITERATION")
+                raise ValueError(say("losses are named NAME_ITERATION"))
             return floor
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise TraceError(f"{path}: holds no noise floor ({type(error).__name__}: {error})") from error
+            raise TraceError(
+                say(
+                    "{path}: holds no noise floor ({kind}: {error})",
+                    path=path,
+                    kind=type(error).__name__,
+                    error=said(error),
+                )
+            ) from error
 
     def spread(self, key: str) -> float:
         """Return the root mean square of the replicas' differences, of this loss or an earlier one's."""
@@ -112,7 +122,7 @@ def measure_noise(
     Raises `UsageError` for a reference that is not Torch's, and `WorkerError` if it cannot be run.
     """
     if pair.reference.framework != "torch":
-        raise UsageError("the noise floor is measured on a Torch reference")
+        raise UsageError(say("the noise floor is measured on a Torch reference"))
     plain = Run("float32", iters, "losses")
     runs = [plain]
     runs += [
@@ -136,7 +146,7 @@ def measure_noise(
             worker.finish()
     first_control = 1 + replicas
     controls = {
-        name: losses[first_control + number]
+        str(name): losses[first_control + number]
         for number, name in enumerate(CONTROLS)
         if applied[first_control + number]
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from converter import _toml
+from converter.messages import say
 from parity.errors import UsageError
 
 __all__ = ["read_settings"]
@@ -22,7 +23,7 @@ def read_settings(texts: Sequence[str]) -> dict[str, Any]:
 def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise UsageError(f"cannot read the option '{text}': write NAME=VALUE, as in batch=8")
+        raise UsageError(say("cannot read the option '{text}': write NAME=VALUE, as in batch=8", text=text))
     try:
         return name.strip(), _toml.loads(f"value = {value}")["value"]
     except _toml.TOMLDecodeError:

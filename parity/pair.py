@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy.typing as npt
 
+from converter.messages import said, say
 from parity.errors import UsageError
 
 if TYPE_CHECKING:  # workers have numpy and their framework only
@@ -142,11 +143,20 @@ def resolve(target: str) -> Any:
     """
     module, colon, attribute = target.rpartition(":")
     if not (module and colon and attribute):
-        raise UsageError(f"'{target}' is not of the form module:attribute or file.py:attribute")
+        raise UsageError(
+            say("'{target}' is not of the form module:attribute or file.py:attribute", target=target)
+        )
     try:
         return getattr(_import(module), attribute)
     except Exception as error:  # whatever a user's module may raise
-        raise UsageError(f"cannot load '{target}': {type(error).__name__}: {error}") from error
+        raise UsageError(
+            say(
+                "cannot load '{target}': {kind}: {error}",
+                target=target,
+                kind=type(error).__name__,
+                error=said(error),
+            )
+        ) from error
 
 
 def import_target(target: str) -> ModuleType:
@@ -154,7 +164,14 @@ def import_target(target: str) -> ModuleType:
     try:
         return _import(target)
     except Exception as error:  # whatever a user's module may raise
-        raise UsageError(f"cannot load '{target}': {type(error).__name__}: {error}") from error
+        raise UsageError(
+            say(
+                "cannot load '{target}': {kind}: {error}",
+                target=target,
+                kind=type(error).__name__,
+                error=said(error),
+            )
+        ) from error
 
 
 def _import(target: str) -> ModuleType:
@@ -188,10 +205,14 @@ def load_pair(name: str) -> Pair:
         return _checked(name, resolve(name))
     registered = registered_names()
     if name not in registered:
-        known = ", ".join(registered) or "none"
+        known = ", ".join(registered) or say("none")
         raise UsageError(
-            f"no pair named '{name}' (registered: {known}); give a name, a folder with a pair.toml, "
-            "module:attribute or file.py:attribute"
+            say(
+                "no pair named '{name}' (registered: {known}); give a name, a folder with a "
+                "pair.toml, module:attribute or file.py:attribute",
+                name=name,
+                known=known,
+            )
         )
     (point, *_) = entry_points(group=ENTRY_POINT_GROUP, name=name)
     return _checked(name, point.load())
@@ -205,6 +226,10 @@ def registered_names() -> list[str]:
 def _checked(name: str, found: Any) -> Pair:
     lacking = [part for part in _PAIR_PARTS if not hasattr(found, part)]
     if lacking or isinstance(found, type):
-        why = f"it lacks {', '.join(lacking)}" if lacking else "it is a class; name an instance of it"
-        raise UsageError(f"'{name}' is no pair: {why}")
+        why = (
+            say("it lacks {names}", names=", ".join(lacking))
+            if lacking
+            else say("it is a class; name an instance of it")
+        )
+        raise UsageError(say("'{name}' is no pair: {why}", name=name, why=why))
     return cast(Pair, found)

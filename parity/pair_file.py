@@ -41,6 +41,7 @@ from typing import Any, Literal
 import numpy as np
 
 from converter import ConverterError, LayerSpec, RuleFile, _toml
+from converter.messages import said, say
 from parity.errors import UsageError
 from parity.introspect import Introspection, introspect
 from parity.pair import Array, Implementation, Place, resolve
@@ -68,25 +69,40 @@ class _Entry:
         """Read an entry of ``[batch]``. Raises `UsageError`."""
         where = f"[batch] {name}"
         if not isinstance(content, dict) or not isinstance(content.get("shape"), list):
-            raise UsageError(f"{where}: is written as {{ shape = [4, 3] }}")
+            raise UsageError(
+                say("{where}: is written as {example}", where=where, example="{ shape = [4, 3] }")
+            )
         if unknown := content.keys() - set(_SOURCES):
             raise UsageError(
-                f"{where}: unknown {', '.join(sorted(unknown))} (there are {', '.join(_SOURCES)})"
+                say(
+                    "{where}: unknown {names} (there are {sources})",
+                    where=where,
+                    names=", ".join(sorted(unknown)),
+                    sources=", ".join(_SOURCES),
+                )
             )
         shape = content["shape"]
         if not all(isinstance(size, str) or (type(size) is int and size >= 0) for size in shape):
-            raise UsageError(f"{where}: a shape holds sizes, and names of options that are sizes")
+            raise UsageError(
+                say("{where}: a shape holds sizes, and names of options that are sizes", where=where)
+            )
         given = [kind for kind in ("integers", "uniform") if kind in content]
         if not given:
             return cls(tuple(shape), "normal")
         if len(given) > 1:
-            raise UsageError(f"{where}: is drawn as integers or uniform, not both")
+            raise UsageError(say("{where}: is drawn as integers or uniform, not both", where=where))
         bounds = content[given[0]]
         numbers = (
             isinstance(bounds, list) and len(bounds) == 2 and all(type(b) in (int, float) for b in bounds)
         )
         if not numbers or not bounds[0] < bounds[1]:
-            raise UsageError(f"{where}: {given[0]} = [low, high] needs two numbers, the lower one first")
+            raise UsageError(
+                say(
+                    "{where}: {given} = [low, high] needs two numbers, the lower one first",
+                    where=where,
+                    given=given[0],
+                )
+            )
         return cls(tuple(shape), "integers" if given[0] == "integers" else "uniform", tuple(bounds))
 
     def draw(self, name: str, options: Mapping[str, Any], iteration: int) -> Array:
@@ -122,24 +138,32 @@ class PairFile:
         """Read a file, or the one in a folder. Raises `UsageError`, naming the file."""
         path = path / FILE if path.is_dir() else path
         if not path.is_file():
-            raise UsageError(f"there is no {path}, which would describe a pair; dgtool new-pair writes one")
+            raise UsageError(
+                say("there is no {path}, which would describe a pair; dgtool new-pair writes one", path=path)
+            )
         try:
             return cls._parse(path.resolve(), _toml.loads(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, _toml.TOMLDecodeError, RecursionError, UsageError) as error:
-            raise UsageError(f"{path}: {error}") from error
+            raise UsageError(say("{path}: {error}", path=path, error=said(error))) from error
 
     @classmethod
     def _parse(cls, path: Path, content: Mapping[str, Any]) -> PairFile:
         if unknown := [name for name in content if name not in _SECTIONS]:
-            raise UsageError(f"unknown entry '{unknown[0]}' (there are {', '.join(_SECTIONS)})")
+            raise UsageError(
+                say(
+                    "unknown entry '{unknown}' (there are {sections})",
+                    unknown=unknown[0],
+                    sections=", ".join(_SECTIONS),
+                )
+            )
         sides = {
             role: _implementation(role, content.get(role), path.parent) for role in ("reference", "port")
         }
         if "torch" not in (side.framework for side in sides.values()):
-            raise UsageError("one side has to be Torch's, whose layers and weights are converted")
+            raise UsageError(say("one side has to be Torch's, whose layers and weights are converted"))
         options = content.get("options", {})
         if not isinstance(options, dict):
-            raise UsageError("[options] gives every option its default")
+            raise UsageError(say("[options] gives every option its default"))
         batch = content.get("batch", {})
         function = ""
         entries: dict[str, _Entry] = {}
@@ -148,13 +172,19 @@ class PairFile:
         elif isinstance(batch, dict):
             entries = {name: _Entry.parse(name, entry) for name, entry in batch.items()}
         else:
-            raise UsageError("batch is a table of arrays, or 'file.py:function'")
+            raise UsageError(say("batch is a table of arrays, or 'file.py:function'"))
         for name, entry in entries.items():
             for size in (size for size in entry.shape if isinstance(size, str)):
                 if type(options.get(size)) is not int:
-                    raise UsageError(f"[batch] {name}: '{size}' is no option that holds a whole number")
+                    raise UsageError(
+                        say(
+                            "[batch] {name}: '{size}' is no option that holds a whole number",
+                            name=name,
+                            size=size,
+                        )
+                    )
         if not entries and not function:
-            raise UsageError("there is no [batch]: say what both sides are given")
+            raise UsageError(say("there is no [batch]: say what both sides are given"))
         name = content.get("name", path.parent.name)
         rules = _rules(content.get("rules", {}), path.parent)
         sections = options, entries, function, rules, _pictures(content.get("pictures", {}))
@@ -165,12 +195,24 @@ class PairFile:
         for name, value in given.items():
             if name not in self.defaults:
                 known = ", ".join(self.defaults) or "none"
-                raise UsageError(f"the pair '{self.name}' has no option '{name}' (there are: {known})")
+                raise UsageError(
+                    say(
+                        "the pair '{pair}' has no option '{name}' (there are: {known})",
+                        pair=self.name,
+                        name=name,
+                        known=known,
+                    )
+                )
             default = self.defaults[name]
             fits = type(value) is type(default) or (type(default) is float and type(value) is int)
             if not fits:
                 raise UsageError(
-                    f"the option '{name}' takes values like {default!r}, and {value!r} is of another type"
+                    say(
+                        "the option '{name}' takes values like {default}, and {value} is of another type",
+                        name=name,
+                        default=repr(default),
+                        value=repr(value),
+                    )
                 )
         return {**self.defaults, **given}
 
@@ -199,17 +241,30 @@ class PairFile:
 
 def _implementation(role: str, content: Any, folder: Path) -> Implementation:
     if not isinstance(content, dict):
-        raise UsageError(f"there is no [{role}], with its framework and its file")
+        raise UsageError(say("there is no [{role}], with its framework and its file", role=role))
     if unknown := content.keys() - set(_SIDE_ENTRIES):
         raise UsageError(
-            f"[{role}]: unknown {', '.join(sorted(unknown))} (there are {', '.join(_SIDE_ENTRIES)})"
+            say(
+                "[{role}]: unknown {names} (there are {entries})",
+                role=role,
+                names=", ".join(sorted(unknown)),
+                entries=", ".join(_SIDE_ENTRIES),
+            )
         )
     framework = content.get("framework")
     if framework not in ("torch", "paddle"):
-        raise UsageError(f"[{role}]: framework is 'torch' or 'paddle', not {framework!r}")
+        raise UsageError(
+            say(
+                "[{role}]: framework is 'torch' or 'paddle', not {framework}",
+                role=role,
+                framework=repr(framework),
+            )
+        )
     targets = [content[key] for key in ("file", "module") if key in content]
     if len(targets) != 1 or not isinstance(targets[0], str):
-        raise UsageError(f"[{role}]: give the file, or the module, that has the side's functions")
+        raise UsageError(
+            say("[{role}]: give the file, or the module, that has the side's functions", role=role)
+        )
     return Implementation(framework, _target(targets[0], folder), _place(role, content, folder))
 
 
@@ -218,7 +273,14 @@ def _place(role: str, content: Mapping[str, Any], folder: Path) -> Place:
     kinds = {"python": str, "device": str, "environment": dict, "threads": int, "processes": int}
     for name, kind in kinds.items():
         if name in content and type(content[name]) is not kind:
-            raise UsageError(f"[{role}]: {name} is written as in the manual, not as {content[name]!r}")
+            raise UsageError(
+                say(
+                    "[{role}]: {name} is written as in the manual, not as {content}",
+                    role=role,
+                    name=name,
+                    content=repr(content[name]),
+                )
+            )
     variables = content.get("environment", {})
     place = place_of(
         content.get("python"),
@@ -236,7 +298,7 @@ def _rules(content: Any, folder: Path) -> Rules:
     """Read the rules files of a port with names of its own: one for all networks, or one for each."""
     files = {ANY: content} if isinstance(content, str) else content
     if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
-        raise UsageError("rules is a rules file, or a table with one for each network")
+        raise UsageError(say("rules is a rules file, or a table with one for each network"))
     try:
         return {network: RuleFile.load(folder / file) for network, file in files.items()}
     except ConverterError as error:
@@ -247,9 +309,9 @@ def _pictures(content: Any) -> dict[str, str]:
     """Read what pictures are called. Raises `UsageError`."""
     named = content.values() if isinstance(content, dict) else [None]
     if not all(isinstance(label, str) for label in named):
-        raise UsageError("[pictures] gives names to what a report shows, as in mask = 'unet'")
+        raise UsageError(say("[pictures] gives names to what a report shows, as in mask = 'unet'"))
     if len(set(named)) < len(named):
-        raise UsageError("[pictures] gives one picture two names")
+        raise UsageError(say("[pictures] gives one picture two names"))
     return dict(content)
 
 
@@ -260,5 +322,5 @@ def _target(given: str, folder: Path) -> str:
         return given
     found = (folder / file).resolve()
     if not found.is_file():
-        raise UsageError(f"there is no file {file}")
+        raise UsageError(say("there is no file {file}", file=file))
     return f"{found}{colon}{attribute}"

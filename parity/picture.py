@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from converter.messages import say
+
 if TYPE_CHECKING:
     from parity.calls import CallTable, NetworkCall
     from parity.evidence import Iteration
@@ -83,10 +85,17 @@ def keep_pictures(
     for number in dict.fromkeys((*recorded[:1], *recorded[-1:])):
         found = list(_images(iterations[number].reference, iterations[number].port, called))
         if found and importlib.util.find_spec("PIL") is None:
-            return [], ["no pictures: Pillow is not installed (it comes with dgtool[report])"]
+            return [], [say("no pictures: Pillow is not installed (it comes with dgtool[report])")]
         found.sort(key=lambda image: order.get(image.name, len(order)))
         if len(found) > _MOST:
-            notes.append(f"{_MOST} pictures of iteration {number} are kept; there are {len(found)}")
+            notes.append(
+                say(
+                    "{most} pictures of iteration {iteration} are kept; there are {count}",
+                    most=_MOST,
+                    iteration=number,
+                    count=len(found),
+                )
+            )
         for place, image in enumerate(found[:_MOST]):
             pictures.append(_written(folder, f"{FOLDER}/{number:04}-{place:02}", image, number, dtype))
     return pictures, notes

@@ -11,6 +11,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from converter.messages import said, say
 from parity.errors import UsageError
 from parity.pair import Framework, Pair, Place
 
@@ -43,11 +44,13 @@ def place_of(
     """
     for text in variables:
         if not text.partition("=")[0] or "=" not in text:
-            raise UsageError(f"cannot read the variable '{text}': write NAME=VALUE")
+            raise UsageError(say("cannot read the variable '{text}': write NAME=VALUE", text=text))
     try:
         command = tuple(shlex.split(python or ""))
     except ValueError as error:
-        raise UsageError(f"cannot read the command '{python}': {error}") from error
+        raise UsageError(
+            say("cannot read the command '{python}': {error}", python=python, error=said(error))
+        ) from error
     pairs = (text.partition("=") for text in variables)
     given = {name: value for name, _, value in pairs}
     return Place(command, device or "cpu", given, threads or 0, processes or 0)
@@ -71,7 +74,14 @@ def placed(pair: Pair, reference: Place, port: Place) -> Pair:
         try:
             object.__setattr__(moved, role, replace(side, place=both))
         except AttributeError as error:
-            raise UsageError(f"the pair '{pair.name}' does not let its {role} be moved: {error}") from error
+            raise UsageError(
+                say(
+                    "the pair '{name}' does not let its {role} be moved: {error}",
+                    name=pair.name,
+                    role=role,
+                    error=said(error),
+                )
+            ) from error
     return moved
 
 

@@ -23,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.formats._atomic import atomic_path
+from converter.messages import joined, say
 from parity import reprod
-from parity.along import Along, make_pipes
+from parity.along import Along, ended, make_pipes
 from parity.errors import WorkerError
 from parity.pair import Array, Framework, Implementation, Place
 from parity.place import command_of, device_of, variables_of
@@ -163,7 +164,13 @@ class WorkerProcess:
             except OSError as error:
                 how = shlex.join(command)
                 raise WorkerError(
-                    f"the {self.framework} worker ({self.role}) cannot be started by '{how}': {error}"
+                    say(
+                        "the {framework} worker ({role}) cannot be started by '{how}': {error}",
+                        framework=self.framework,
+                        role=self.role,
+                        how=how,
+                        error=error,
+                    )
                 ) from error
 
     def _read(self, inbox: queue.Queue[tuple[Role, Any]]) -> None:
@@ -196,21 +203,22 @@ class WorkerProcess:
         beside = self._along.failure(_LOG_LINES)
         lines = self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
         if message is None and beside is not None:
-            message, said = f"cannot go on: {beside[0]}", beside[1]
-            lines = said.splitlines()
+            message, lines = say("cannot go on: {why}", why=beside[0]), beside[1].splitlines()
         elif message is None:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(_GRACE_SECONDS)
             code = self.process.returncode
-            message = f"was killed by signal {-code}" if code and code < 0 else f"ended with exit code {code}"
+            message = ended(code)
         elif beside is not None and message.removeprefix("failed: ") not in beside[1]:
-            message = f"{message}; {beside[0]}"
+            message = joined(message, beside[0])
             lines += [f"{beside[0]}:", *beside[1].splitlines()]
         tail = "".join(f"\n    {line}" for line in lines)
-        return WorkerError(
-            f"the {self.framework} worker ({self.role}) {message}"
-            + (f"\n  its last lines:{tail}" if tail else "")
+        text = (
+            say("the {framework} worker ({role}) {message}\n  its last lines:{tail}")
+            if tail
+            else say("the {framework} worker ({role}) {message}")
         )
+        return WorkerError(text.filled(framework=self.framework, role=self.role, message=message, tail=tail))
 
     def stop(self) -> None:
         """End the process, and those beside it, kindly first."""
@@ -255,7 +263,7 @@ class Alone:
         if message is None:
             raise self._worker.failure()
         if message["kind"] == "failed":
-            raise self._worker.failure(f"failed: {message['message']}")
+            raise self._worker.failure(say("failed: {message}", message=message["message"]))
         return dict(message)
 
     def messages(self) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Array]]]:
@@ -295,7 +303,8 @@ def run_reprod_log(reference: Path, port: Path, log: Path) -> None:
         finished = subprocess.run(command, env=variables, capture_output=True, text=True)
         if finished.returncode:
             lines = finished.stderr.splitlines()[-_LOG_LINES:]
-            raise WorkerError("reprod_log failed:" + "".join(f"\n    {line}" for line in lines))
+            tail = "".join(f"\n    {line}" for line in lines)
+            raise WorkerError(say("reprod_log failed:{tail}", tail=tail))
 
 
 class _Slots:

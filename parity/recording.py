@@ -25,6 +25,7 @@ import numpy as np
 
 from converter import RuleFile
 from converter.knowledge import Expected, Knowledge, LayerSpec
+from converter.messages import joined, said, say
 from parity.calls import CallTable, align_calls
 from parity.errors import ComparisonError, TraceError, UsageError
 from parity.folder import replaced_folder
@@ -70,14 +71,21 @@ class Recording:
         try:
             content = json.loads(path.read_text())
             if content["schema"] != SCHEMA:
-                raise TraceError(f"{path}: is of version {content['schema']}; this dgtool reads {SCHEMA}")
+                raise TraceError(
+                    say(
+                        "{path}: is of version {schema}; this dgtool reads {expected}",
+                        path=path,
+                        schema=content["schema"],
+                        expected=SCHEMA,
+                    )
+                )
             runs = tuple(Run(**run) for run in content["runs"])
             if not runs or any(run.dtype not in ("float32", "float64") for run in runs):
-                raise ValueError("its runs are not known")
+                raise ValueError(say("its runs are not known"))
             if content["role"] not in ("reference", "port"):
-                raise ValueError("its role is not known")
+                raise ValueError(say("its role is not known"))
             if content["framework"] not in ("torch", "paddle"):
-                raise ValueError("its framework is not known")
+                raise ValueError(say("its framework is not known"))
             return cls(
                 folder,
                 str(content["pair"]),
@@ -91,8 +99,14 @@ class Recording:
             )
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
-                f"{folder}: holds no readable {FILE} ({type(error).__name__}: {error}); "
-                "give the folder that dgtool record wrote"
+                say(
+                    "{folder}: holds no readable {file} ({kind}: {error}); give the folder that dgtool "
+                    "record wrote",
+                    folder=folder,
+                    file=FILE,
+                    kind=type(error).__name__,
+                    error=said(error),
+                )
             ) from error
 
     def rules(self) -> Rules:
@@ -124,7 +138,14 @@ class Recording:
             with np.load(self.folder / BATCH, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise TraceError(f"{self.folder}: holds no readable {BATCH} ({error})") from error
+            raise TraceError(
+                say(
+                    "{folder}: holds no readable {file} ({error})",
+                    folder=self.folder,
+                    file=BATCH,
+                    error=said(error),
+                )
+            ) from error
 
     def check_matches(self, pair: Pair, options: Mapping[str, Any], runs: Sequence[Run]) -> None:
         """See that this is the reference of what is asked for. Raises `UsageError` with what differs."""
@@ -138,16 +159,30 @@ class Recording:
             "batches": [batch_digest(pair.batch(options, iteration)) for iteration in range(iters)],
         }
         if differences := _differences(self._said(), asked):
-            raise UsageError(f"{self.folder} is a recording of something else: {'; '.join(differences)}")
+            raise UsageError(
+                say(
+                    "{folder} is a recording of something else: {differences}",
+                    folder=self.folder,
+                    differences=joined(*differences),
+                )
+            )
 
     def check_goes_with(self, port: Recording) -> None:
         """See that a port's recording is of the same loop. Raises `ComparisonError` with what differs."""
         expected = {**self._said(), "side": "port", "framework": port.framework}
         differences = _differences(port._said(), expected)
         if self.role != "reference":
-            differences.insert(0, f"{self.folder} is of the port, and stands in the reference's place")
+            misplaced = say(
+                "{folder} is of the port, and stands in the reference's place", folder=self.folder
+            )
+            differences.insert(0, misplaced)
         if differences:
-            raise ComparisonError(f"the recordings are of different things: {'; '.join(differences)}")
+            raise ComparisonError(
+                say(
+                    "the recordings are of different things: {differences}",
+                    differences=joined(*differences),
+                )
+            )
 
     def _said(self) -> dict[str, Any]:
         return {
@@ -161,13 +196,15 @@ class Recording:
 
 
 def _loops(runs: Sequence[Run]) -> list[str]:
-    return [f"{run.iters} iterations in {run.dtype}" for run in runs]
+    return [say("{iters} iterations in {dtype}", iters=run.iters, dtype=run.dtype) for run in runs]
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Say what differs; the batches are told by their digests, which say nothing to a reader."""
     return [
-        f"{name} {_say(found[name])}, not {_say(value)}" if name != "batches" else "other batches"
+        say("{name} {found}, not {wanted}", name=name, found=_say(found[name]), wanted=_say(value))
+        if name != "batches"
+        else say("other batches")
         for name, value in wanted.items()
         if found[name] != value
     ]
@@ -210,9 +247,9 @@ def record_side(
     """
     side = pair.reference if role == "reference" else pair.port
     if compact and (role != "reference" or side.framework != "torch"):
-        raise UsageError("only a Torch reference can be recorded compactly")
+        raise UsageError(say("only a Torch reference can be recorded compactly"))
     if any(run.lockstep for run in runs):
-        raise UsageError("a side alone cannot be run in lockstep")
+        raise UsageError(say("a side alone cannot be run in lockstep"))
     runs = [*runs[:-1], replace(runs[-1], calls=True, floor=role == "reference")]
     with (
         replaced_folder(out, FILE) as folder,

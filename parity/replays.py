@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from converter.messages import said, say
 from parity.calls import OWN_FORMS, Aligned, Call, CallTable, Place
 from parity.errors import ComparisonError
 from parity.judge import Quantity, Row, bare_row, judge
@@ -139,7 +140,7 @@ def compare_replays(
             continue
         found[call.number] = made
         if "error" in theirs:
-            note = f"the port's layer cannot take the reference's input: {theirs['error']}"
+            note = say("the port's layer cannot take the reference's input: {error}", error=theirs["error"])
             made.forward.append(bare_row(dtype, 0, "activation", "", call.label, "differs", note))
             continue
         files_of = [
@@ -165,7 +166,7 @@ def compare_replays(
             if a is None or b is None:
                 made.gradients.append(None)
                 if (a is None) != (b is None) and a is not None and np.any(read((str(files[0]), *_place(a)))):
-                    note = "the port takes no gradient here"
+                    note = say("the port takes no gradient here")
                     made.backward.append(
                         bare_row(dtype, 0, "signal", "", f"{call.label} input {n}", "differs", note)
                     )
@@ -203,7 +204,7 @@ def _row(
     try:
         metrics = measure(expected, actual)
     except ComparisonError as error:
-        return bare_row(dtype, 0, quantity, "", label, "differs", str(error))
+        return bare_row(dtype, 0, quantity, "", label, "differs", said(error))
     scale = max(metrics.reference_norm, least)
     exact = expected.dtype.kind != "f"
     return judge(dtype, 0, quantity, "", label, metrics, scale, exact=exact, terms=max(terms, 1), floor=0.0)

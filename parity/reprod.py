@@ -16,6 +16,7 @@ import numpy as np
 from converter import FormatError
 from converter.formats._atomic import atomic_path
 from converter.formats._pickle import NUMPY_GLOBALS, safe_load
+from converter.messages import said, say
 from parity.errors import TraceError
 from parity.pair import Array
 
@@ -68,18 +69,29 @@ def read(path: Path) -> dict[str, Array]:
             )
             shape, _, dtype = header(file)
             if shape != () or dtype != np.dtype(object):
-                raise TraceError(f"{path}: holds an array of {dtype}, not a reprod_log dict")
+                raise TraceError(
+                    say("{path}: holds an array of {dtype}, not a reprod_log dict", path=path, dtype=dtype)
+                )
             stored = safe_load(file, path, NUMPY_GLOBALS)
     except _HEADER_FAILURES as error:
-        raise TraceError(f"{path}: is not a reprod_log file: {error}") from error
+        raise TraceError(
+            say("{path}: is not a reprod_log file: {error}", path=path, error=said(error))
+        ) from error
     except FormatError as error:
-        raise TraceError(str(error)) from error
+        raise TraceError(said(error)) from error
     data = stored.item() if isinstance(stored, np.ndarray) and stored.shape == () else stored
     if not isinstance(data, dict) or not data:
-        raise TraceError(f"{path}: holds no dict of arrays")
+        raise TraceError(say("{path}: holds no dict of arrays", path=path))
     for key, value in data.items():
         if not isinstance(key, str) or not isinstance(value, np.ndarray) or value.dtype.hasobject:
-            raise TraceError(f"{path}: the entry {key!r} is a {type(value).__name__}, not an array")
+            raise TraceError(
+                say(
+                    "{path}: the entry {key} is a {kind}, not an array",
+                    path=path,
+                    key=repr(key),
+                    kind=type(value).__name__,
+                )
+            )
     return data
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from converter.formats._atomic import atomic_path
+from converter.messages import said, say
 from parity.call_agreement import CallAgreement
 from parity.diagnosis import consequences, verdict_of
 from parity.errors import TraceError
-from parity.finding import Finding, Verdict
+from parity.finding import SAYS, Finding, Verdict
 from parity.judge import LIMITS, SCALES, Row
+from parity.language import message_table, restored
 from parity.matched_tensor import MatchedTensor
 from parity.metrics import Metrics
 from parity.picture import Picture
@@ -124,9 +126,27 @@ class Result:
         content["findings"] = [finding.to_json() for finding in self.findings]
         content["losses"] = [{**asdict(loss), "difference": loss.difference} for loss in self.losses]
         del content["rows"]
+        content["messages"] = message_table(self._texts())
         content |= {name: [asdict(each) for each in getattr(self, name)] for name in _PARTS}
         safe: dict[str, Any] = json_safe(content)
         return safe
+
+    def _texts(self) -> Iterator[str]:
+        """Yield what findings, rows and notes say."""
+        for found in self.findings:
+            yield from (getattr(found, name) for name in SAYS)
+        yield from self.rows.words("note")
+        yield from self.notes
+
+    def _saying(self, again: Callable[[str], str]) -> Result:
+        """Return the result with its texts as the messages that they were (`parity.language.restored`)."""
+
+        def said(found: Finding) -> dict[str, Any]:
+            return {name: again(getattr(found, name)) for name in SAYS}
+
+        findings = [replace(found, **said(found)) for found in self.findings]
+        self.rows.say_notes(again)
+        return replace(self, findings=findings, notes=[*map(again, self.notes)])
 
     def save(self, folder: Path) -> None:
         """Write ``check.json``, and the rows as ``rows.safetensors`` (`parity.rows_file`) beside it."""
@@ -143,24 +163,38 @@ class Result:
             content = json.loads(path.read_text())
             schema = content.pop("schema")
             if schema != SCHEMA:
-                raise TraceError(f"{path}: is a result of version {schema}; this dgtool reads {SCHEMA}")
+                raise TraceError(
+                    say(
+                        "{path}: is a result of version {schema}; this dgtool reads {expected}",
+                        path=path,
+                        schema=schema,
+                        expected=SCHEMA,
+                    )
+                )
             content.pop("result")
             content.pop("verdict")
             content["findings"] = [Finding.from_json(finding) for finding in content["findings"]]
             content["dtypes"] = tuple(content["dtypes"])
             if not content["dtypes"] or set(content["dtypes"]) - LIMITS.keys():
-                raise ValueError("the runs' dtypes are not known")
+                raise ValueError(say("the runs' dtypes are not known"))
             content["shared_hyperparameters"] = list(content["shared_hyperparameters"])
             content["rows"] = load_rows(folder / ROWS_FILE)
             if len(content["rows"]) != content.pop("row_count"):
-                raise ValueError(f"{ROWS_FILE} is another result's")
+                raise ValueError(say("{file} is another result's", file=ROWS_FILE))
             content["losses"] = [_loss_from_json(loss) for loss in content["losses"]]
             content |= {name: [read(each) for each in content[name]] for name, read in _PARTS.items()}
-            return cls(**content)
+            again = restored(content.pop("messages"))
+            return cls(**content)._saying(again)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
-                f"{folder}: holds no readable {RESULT_FILE} ({type(error).__name__}: {error}); "
-                f"give the folder that dgtool check-bp wrote (--out)"
+                say(
+                    "{folder}: holds no readable {file} ({kind}: {error}); give the folder that "
+                    "dgtool check-bp wrote (--out)",
+                    folder=folder,
+                    file=RESULT_FILE,
+                    kind=type(error).__name__,
+                    error=said(error),
+                )
             ) from error
 
 

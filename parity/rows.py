@@ -8,7 +8,7 @@ is asked for.
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import islice
 from typing import Any, TypeAlias, overload
@@ -159,6 +159,15 @@ class Rows(Sequence[Row]):
         """Return the texts that occur in a column of `TEXTS`."""
         words = self.words(name)
         return {words[place] for place in np.unique(self.column(name)).tolist()}
+
+    def say_notes(self, again: Callable[[str], str]) -> None:
+        """Replace every note by an equal text, in these rows and all that share their texts.
+
+        What is read from a file so becomes the message that it was (`parity.language.restored`).
+        """
+        self._all()
+        self._places["note"] = {again(note): place for note, place in self._places["note"].items()}
+        self._words.pop("note", None)
 
     def keys(self, *names: str) -> Column:
         """Return a number for every row, which two rows share where they have these of `TEXTS` in common."""

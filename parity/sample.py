@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converter.messages import say
 from parity.errors import ComparisonError
 from parity.metrics import Metrics, measure
 from parity.pair import Array
@@ -48,7 +49,13 @@ class Sample(np.ndarray[Any, Any]):
     def same_of(self, array: Array) -> Array:
         """Return the same elements of another tensor. Raises `ComparisonError` for another shape."""
         if array.shape != self.whole:
-            raise ComparisonError(f"the shapes differ: {list(self.whole)} and {list(array.shape)}")
+            raise ComparisonError(
+                say(
+                    "the shapes differ: {reference} and {port}",
+                    reference=list(self.whole),
+                    port=list(array.shape),
+                )
+            )
         return np.asarray(array.reshape(-1)[_positions(self.whole)])
 
 

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from converter.messages import said, say
 from parity import reprod
 from parity.call_agreement import call_agreements
 from parity.compare import Comparison
@@ -69,10 +70,12 @@ def check(
     sizes = [recorded.processes if recorded else _processes(pair.reference), _processes(pair.port)]
     runs = [*runs[:-1], _judged(runs[-1], calls=sizes[0] == sizes[1])]
     if sizes[1] > 1 and any(run.lockstep for run in runs):
-        raise UsageError("lockstep hands the reference's state to one process; leave it out, or give one")
+        raise UsageError(
+            say("lockstep hands the reference's state to one process; leave it out, or give one")
+        )
     if recorded is not None:
         if weights is not None:
-            raise UsageError("a recorded reference has its weights; leave out --weights")
+            raise UsageError(say("a recorded reference has its weights; leave out --weights"))
         recorded.check_matches(pair, options, runs)
     sides = [pair.port] if recorded else [pair.reference, pair.port]
     with (
@@ -268,8 +271,13 @@ class _Session:
         if not self.result.mismatches:
             return error
         first = self.result.mismatches[0]
-        when = "initially" if first.iteration < 0 else f"in iteration {first.iteration}"
-        return WorkerError(f"{error}\n  before that, the {first.quantity} {first.label} differed {when}")
+        says = (
+            say("{error}\n  before that, the {quantity} {label} differed initially")
+            if first.iteration < 0
+            else say("{error}\n  before that, the {quantity} {label} differed in iteration {iteration}")
+        )
+        values = {"quantity": first.quantity, "label": first.label, "iteration": first.iteration}
+        return WorkerError(says.filled(error=said(error), **values))
 
     def finish(self, workers: Workers) -> None:
         """Conclude, and write what remains: the traces' descriptions, reprod_log's files of the first run."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from converter.messages import say
 from parity.errors import TraceError
 from parity.pair import Array, Framework
 from parity.process import Run
@@ -41,7 +42,7 @@ class StandIn:
             return self._answers.popleft()
         for message in self._stream:
             return message
-        raise TraceError(f"{self._traces[0].folder.parent}: the recording ends too early")
+        raise TraceError(say("{parent}: the recording ends too early", parent=self._traces[0].folder.parent))
 
     def _messages(self) -> Iterator[Mapping[str, Any]]:
         yield {"kind": "hello", "environment": self._traces[0].environment}

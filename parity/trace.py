@@ -25,6 +25,7 @@ import numpy as np
 from converter import FormatError
 from converter.formats import safetensors
 from converter.formats._atomic import atomic_path
+from converter.messages import said, say
 from parity.errors import TraceError
 from parity.pair import Array, Framework
 from parity.result import json_safe
@@ -156,7 +157,12 @@ class Trace:
             content = json.loads(path.read_text())
             if content["schema"] != SCHEMA:
                 raise TraceError(
-                    f"{path}: is a trace of version {content['schema']}; this dgtool reads {SCHEMA}"
+                    say(
+                        "{path}: is a trace of version {schema}; this dgtool reads {expected}",
+                        path=path,
+                        schema=content["schema"],
+                        expected=SCHEMA,
+                    )
                 )
             return cls(
                 folder,
@@ -172,7 +178,13 @@ class Trace:
             )
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
-                f"{folder}: holds no readable {FILE} ({type(error).__name__}: {error})"
+                say(
+                    "{folder}: holds no readable {file} ({kind}: {error})",
+                    folder=folder,
+                    file=FILE,
+                    kind=type(error).__name__,
+                    error=said(error),
+                )
             ) from error
 
     def arrays(self, key: UnitKey) -> dict[str, Array]:
@@ -187,18 +199,27 @@ class Trace:
         try:
             stored = safetensors.read(self.folder / name)
         except (OSError, FormatError) as error:
-            raise TraceError(f"{self.folder}: {error}") from error
+            raise TraceError(say("{folder}: {error}", folder=self.folder, error=said(error))) from error
         found: dict[str, Array] = {tensor: stored.read(tensor) for tensor in stored.tensors}
         for tensor, shape in self.units[key].get("samples", {}).items():
             if found[tensor].shape != (SIZE,) or math.prod(shape) <= SIZE or min(shape) < 1:
-                raise TraceError(f"{self.folder}: '{tensor}' is no sample of a tensor of the shape {shape}")
+                raise TraceError(
+                    say(
+                        "{folder}: '{tensor}' is no sample of a tensor of the shape {shape}",
+                        folder=self.folder,
+                        tensor=tensor,
+                        shape=shape,
+                    )
+                )
             found[tensor] = Sample(found[tensor], tuple(shape))
         return found
 
 
 def _plain_name(folder: Path, name: str) -> None:
     if Path(name).name != name:
-        raise TraceError(f"{folder}: the file '{name}' is not in the trace's folder")
+        raise TraceError(
+            say("{folder}: the file '{name}' is not in the trace's folder", folder=folder, name=name)
+        )
 
 
 def _in(folder: Path, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,9 +231,16 @@ def _in(folder: Path, message: Mapping[str, Any]) -> dict[str, Any]:
     for start, dtype, shape in _places(message):
         kind = np.dtype(dtype)
         if kind.kind not in "fiub" or min([start, *shape]) < 0:
-            raise TraceError(f"{path}: a tensor of dtype {dtype} at {start} cannot be")
+            raise TraceError(
+                say(
+                    "{path}: a tensor of dtype {dtype} at {start} cannot be",
+                    path=path,
+                    dtype=dtype,
+                    start=start,
+                )
+            )
         if start + math.prod(shape) * kind.itemsize > path.stat().st_size:
-            raise TraceError(f"{path}: a tensor at {start} ends behind the file")
+            raise TraceError(say("{path}: a tensor at {start} ends behind the file", path=path, start=start))
     return {**message, "file": str(path)}
 
 

@@ -27,6 +27,7 @@ from converter import (
 )
 from converter.checkpoint import KeyPath, dotted
 from converter.formats import format_of
+from converter.messages import say
 from parity.errors import UsageError
 from parity.pair import Array, Framework, Pair
 from parity.renaming import Rules, rules_for, rules_of
@@ -52,7 +53,7 @@ def initial_checkpoint(
     if (given / FILE).is_file():
         recorded = Recording.open(given)
         if recorded.framework != "torch":
-            raise UsageError(f"{given}: weights are taken from a recording of a Torch side")
+            raise UsageError(say("{given}: weights are taken from a recording of a Torch side", given=given))
         return _in_memory(recorded.initial_state()), recorded.layers()
     layers = pair.layers(options)
     return _within_network(open_checkpoint(given), layers), layers
@@ -83,7 +84,7 @@ def known_of(pair: Pair, options: Mapping[str, Any], checkpoint: Checkpoint) -> 
         rules = rules_for(rules_of(pair), network)
     else:
         rules = _together(layers, rules_of(pair))
-    return Knowledge.of_layers(layers, f"pair {pair.name}"), rules
+    return Knowledge.of_layers(layers, say("pair {name}", name=pair.name)), rules
 
 
 def _together(layers: Mapping[str, LayerSpec], rules: Rules) -> RuleFile:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from converter.messages import say
 from parity.errors import ComparisonError
 from parity.pair import Array
 from parity.process import ROLES, Job, Role, WorkerProcess
@@ -77,7 +78,7 @@ class Workers:
             if message is None:
                 raise worker.failure()
             if message["kind"] == "failed":
-                raise worker.failure(f"failed: {message['message']}")
+                raise worker.failure(say("failed: {message}", message=message["message"]))
             if message["kind"] == "losses":
                 self._progress(sender, message["run"], message["iteration"])
             worker.messages.append(message)
@@ -96,9 +97,13 @@ class Workers:
             reference, port = self._next("reference"), self._next("port")
             if _key(reference) != _key(port):
                 raise ComparisonError(
-                    f"the sides do not record the same things: the reference has {_say(reference)} where the "
-                    f"port has {_say(port)}; both must have the same networks, in the same order, and report "
-                    f"gradients equally often"
+                    say(
+                        "the sides do not record the same things: the reference has {reference} where the "
+                        "port has {port}; both must have the same networks, in the same order, and report "
+                        "gradients equally often",
+                        reference=_say(reference),
+                        port=_say(port),
+                    )
                 )
             if reference["kind"] == "unit":
                 tensors = (
@@ -166,9 +171,9 @@ def _key(message: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _say(message: Mapping[str, Any]) -> str:
-    parts = [message.get("quantity", message["kind"])]
+    what: str = message.get("quantity", message["kind"])
     if "network" in message:
-        parts.append(f"of {message['network']}")
+        what = say("{what} of {network}", what=what, network=message["network"])
     if message.get("iteration", -1) >= 0:
-        parts.append(f"in iteration {message['iteration']}")
-    return " ".join(parts)
+        what = say("{what} in iteration {iteration}", what=what, iteration=message["iteration"])
+    return what

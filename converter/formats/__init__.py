@@ -8,6 +8,7 @@ from converter.checkpoint import Checkpoint
 from converter.errors import FormatError, UsageError
 from converter.formats import paddle, safetensors, sharded, torch
 from converter.formats._layout import Format
+from converter.messages import said, say
 
 __all__ = ["FORMATS", "format_of", "is_sharded", "open_checkpoint"]
 
@@ -31,7 +32,14 @@ def format_of(path: Path) -> Format:
         if name.endswith(module.SUFFIXES):
             return module
     known = ", ".join(_SUFFIXES)
-    raise UsageError(f"{path}: unknown checkpoint format '{Path(name).suffix}' (known: {known})")
+    raise UsageError(
+        say(
+            "{path}: unknown checkpoint format '{suffix}' (known: {known})",
+            path=path,
+            suffix=Path(name).suffix,
+            known=known,
+        )
+    )
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -44,11 +52,11 @@ def open_checkpoint(path: Path) -> Checkpoint:
         path = _only_one_in(path)
     module = format_of(path)
     if not path.is_file():
-        raise UsageError(f"{path}: no such file")
+        raise UsageError(say("{path}: no such file", path=path))
     try:
         return sharded.read(path, module.read) if is_sharded(path) else module.read(path)
     except OSError as error:
-        raise FormatError(path, f"cannot be read: {error}") from error
+        raise FormatError(path, say("cannot be read: {error}", error=said(error))) from error
 
 
 def _only_one_in(folder: Path) -> Path:
@@ -56,7 +64,14 @@ def _only_one_in(folder: Path) -> Path:
     indexes = [file for file in files if is_sharded(file)]
     found = indexes if len(indexes) == 1 else files
     if len(found) != 1:
-        names = ", ".join(file.name for file in found[:_MOST_NAMED]) or "no checkpoint"
-        more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
-        raise UsageError(f"{folder} is a folder that holds {names}{more}; name one checkpoint file")
+        names = ", ".join(file.name for file in found[:_MOST_NAMED]) or say("no checkpoint")
+        more = say(" and {count} more", count=len(found) - _MOST_NAMED) if len(found) > _MOST_NAMED else ""
+        raise UsageError(
+            say(
+                "{folder} is a folder that holds {names}{more}; name one checkpoint file",
+                folder=folder,
+                names=names,
+                more=more,
+            )
+        )
     return found[0]

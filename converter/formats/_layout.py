@@ -16,6 +16,7 @@ import numpy as np
 
 from converter.checkpoint import Array, Checkpoint, Framework, KeyPath, Scalar, TensorInfo, dotted
 from converter.errors import UsageError
+from converter.messages import say
 
 __all__ = ["Builder", "Format", "Layout", "write"]
 
@@ -87,7 +88,7 @@ class Builder:
     def add_tensor(self, tensor: TensorInfo) -> None:
         """Add a tensor's slot. Raises `UsageError` if there is one of that name."""
         if tensor.name in self._slots:
-            raise UsageError(f"there are two tensors named '{tensor.name}'")
+            raise UsageError(say("there are two tensors named '{name}'", name=tensor.name))
         self._slots[tensor.name] = self.size
         self.size += tensor.nbytes
 

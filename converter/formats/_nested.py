@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from converter.checkpoint import KeyPath, Scalar, dotted
 from converter.errors import FormatError, UsageError
+from converter.messages import say
 
 __all__ = ["IntKey", "flatten", "nest"]
 
@@ -44,7 +45,7 @@ def flatten(
     """
     tree = unwrap((), tree)
     if not isinstance(tree, dict):
-        raise FormatError(path, f"holds a {_kind(tree, leaf)}, not a dict of tensors")
+        raise FormatError(path, say("holds a {tree}, not a dict of tensors", tree=_kind(tree, leaf)))
     leaves: dict[KeyPath, Leaf] = {}
     scalars: dict[KeyPath, Scalar] = {}
     names: set[str] = set()
@@ -57,7 +58,7 @@ def flatten(
             pending += _entries(keys, value, budget)
             continue
         if keys in leaves or keys in scalars or (isinstance(value, leaf) and dotted(keys) in names):
-            raise FormatError(path, f"has two entries or two tensors named '{dotted(keys)}'")
+            raise FormatError(path, say("has two entries or two tensors named '{keys}'", keys=dotted(keys)))
         if isinstance(value, leaf):
             leaves[keys] = value
             names.add(dotted(keys))
@@ -85,7 +86,7 @@ class _Budget:
         self.entries += entries
         self.characters += characters
         if depth > _MAX_DEPTH or self.entries > _MAX_ENTRIES or self.characters > _MAX_CHARACTERS:
-            raise FormatError(self.path, "is nested too deeply or has too many entries")
+            raise FormatError(self.path, say("is nested too deeply or has too many entries"))
 
 
 def _plain(value: Any, keys: KeyPath, leaf: type, budget: _Budget, depth: int) -> Any:
@@ -101,7 +102,10 @@ def _plain(value: Any, keys: KeyPath, leaf: type, budget: _Budget, depth: int) -
         return plain if isinstance(value, list) else tuple(plain)
     where = "" if depth == len(keys) else " in a list"
     found = f"a {_kind(value, leaf)}{where}"
-    raise FormatError(budget.path, f"'{dotted(keys)}' is {found}, neither a dict's tensor nor a plain value")
+    raise FormatError(
+        budget.path,
+        say("'{keys}' is {found}, neither a dict's tensor nor a plain value", keys=dotted(keys), found=found),
+    )
 
 
 def _kind(value: Any, leaf: type) -> str:
@@ -118,6 +122,8 @@ def nest(leaves: Mapping[KeyPath, Any]) -> dict[str | int, Any]:
         for group in groups:
             node = node.setdefault(group, {}) if isinstance(node, dict) else None
         if not isinstance(node, dict) or name in node:
-            raise UsageError(f"'{dotted(path)}' cannot be stored: a part of its name is an entry itself")
+            raise UsageError(
+                say("'{path}' cannot be stored: a part of its name is an entry itself", path=dotted(path))
+            )
         node[name] = value
     return tree

@@ -42,6 +42,7 @@ from converter.formats._nested import flatten, nest
 from converter.formats._pickle import load
 from converter.formats._spell import global_opcode, plain, spell, tuple_opcodes
 from converter.formats._stand_ins import NUMPY_GLOBALS, PickledArray
+from converter.messages import say
 
 __all__ = ["FRAMEWORK", "NEEDS_CHECKSUMS", "SUFFIXES", "layout", "read", "reinterpret", "write"]
 
@@ -73,7 +74,7 @@ def read(path: Path) -> Checkpoint:
                 names[dotted(keys)] = name
                 return array
             case dict() if _BIG_TABLE in value:
-                raise FormatError(path, "holds tensors in slices; save it again with protocol 4")
+                raise FormatError(path, say("holds tensors in slices; save it again with protocol 4"))
             case dict() if _NAME_TABLE in value:
                 if not keys:
                     names.update(_name_table(path, value[_NAME_TABLE]))
@@ -86,7 +87,7 @@ def read(path: Path) -> Checkpoint:
         tree = load(file, path, NUMPY_GLOBALS)
         end = file.tell()
         if end != file.seek(0, 2):
-            raise FormatError(path, f"has bytes after its end, at offset {end}")
+            raise FormatError(path, say("has bytes after its end, at offset {end}", end=end))
     leaves, scalars = flatten(path, tree, PickledArray, unwrap)
     infos = (array.info(keys, path) for keys, array in leaves.items())
     tensors = {info.name: info for info in infos}
@@ -97,7 +98,7 @@ def read(path: Path) -> Checkpoint:
 def _name_table(path: Path, table: Any) -> dict[str, str]:
     if isinstance(table, dict) and all(isinstance(name, str) for name in (*table, *table.values())):
         return table
-    raise FormatError(path, f"its {_NAME_TABLE} is not a table of names")
+    raise FormatError(path, say("its {table} is not a table of names", table=_NAME_TABLE))
 
 
 def _read_metadata(file: IO[bytes], path: Path) -> dict[str, str]:
@@ -122,7 +123,13 @@ def reinterpret(checkpoint: Checkpoint, names: Collection[str] | None = None) ->
     for name in chosen:
         info = tensors.get(name)
         if info is None or info.dtype != _UINT16:
-            raise UsageError(f"{checkpoint.file}: '{name}' is no tensor of uint16, to be taken for bfloat16")
+            raise UsageError(
+                say(
+                    "{file}: '{name}' is no tensor of uint16, to be taken for bfloat16",
+                    file=checkpoint.file,
+                    name=name,
+                )
+            )
         data = info.data if info.data is None or isinstance(info.data, Extent) else info.data.view(BFLOAT16)
         tensors[name] = replace(info, dtype=BFLOAT16, data=data)
     return replace(checkpoint, tensors=tensors)
@@ -143,10 +150,16 @@ def layout(
     """
     for info in tensors:
         if info.dtype == _UINT16:
-            problem = "Paddle would load uint16 as bfloat16; store it as int32, or as bfloat16 if it is that"
-            raise UsageError(f"'{info.name}': {problem}")
+            problem = say(
+                "Paddle would load uint16 as bfloat16; store it as int32, or as bfloat16 if it is that"
+            )
+            raise UsageError(say("'{name}': {problem}", name=info.name, problem=problem))
         if info.dtype not in _CODES:
-            raise UsageError(f"'{info.name}': a Paddle checkpoint cannot hold {info.dtype} here")
+            raise UsageError(
+                say(
+                    "'{name}': a Paddle checkpoint cannot hold {dtype} here", name=info.name, dtype=info.dtype
+                )
+            )
     tree = nest({**{info.path: info for info in tensors}, **scalars})
     # With names, tensors without one would be loaded as arrays: they are named after themselves.
     names = (

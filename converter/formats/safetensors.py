@@ -33,6 +33,7 @@ from converter.errors import FormatError, UsageError
 from converter.formats import _layout
 from converter.formats._json import MAX_BYTES, parse
 from converter.formats._layout import Builder, Layout
+from converter.messages import said, say
 
 __all__ = ["FRAMEWORK", "NEEDS_CHECKSUMS", "SUFFIXES", "layout", "read", "write"]
 
@@ -79,13 +80,15 @@ def read(path: Path) -> Checkpoint:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > MAX_BYTES:
-            raise FormatError(path, f"is not a safetensors file: its header would have {length} bytes")
+            raise FormatError(
+                path, say("is not a safetensors file: its header would have {length} bytes", length=length)
+            )
         encoded = file.read(length)
     try:
         with safetensors.safe_open(path, framework="np"):
             pass  # The library has checked the header: its JSON, its offsets and that they fill the file.
     except safetensors.SafetensorError as error:
-        raise FormatError(path, f"is not a safetensors file: {error}") from error
+        raise FormatError(path, say("is not a safetensors file: {error}", error=said(error))) from error
     header = parse(path, encoded, "its header")
     metadata: dict[str, str] = header.pop(_METADATA, {})
     key_path = _key_paths(path, metadata)
@@ -93,9 +96,12 @@ def read(path: Path) -> Checkpoint:
     tensors: dict[str, TensorInfo] = {}
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         if entry["dtype"] not in _DTYPES:
-            raise FormatError(path, f"'{name}' has dtype {entry['dtype']}, which is not supported")
+            raise FormatError(
+                path,
+                say("'{name}' has dtype {dtype}, which is not supported", name=name, dtype=entry["dtype"]),
+            )
         if len(entry["shape"]) > _MAX_DIMENSIONS or max(entry["shape"], default=0) >= _MAX_SIZE:
-            raise FormatError(path, f"'{name}' has an impossible shape")
+            raise FormatError(path, say("'{name}' has an impossible shape", name=name))
         extent = Extent(path, start + entry["data_offsets"][0])
         tensors[name] = TensorInfo(key_path(name), _DTYPES[entry["dtype"]], tuple(entry["shape"]), extent)
     framework = _FRAMEWORKS.get(metadata.get(_FORMAT, ""))
@@ -109,10 +115,17 @@ def _key_paths(path: Path, metadata: Mapping[str, str]) -> Callable[[str], KeyPa
         groups = [tuple(group) for group in json.loads(metadata.get(_GROUPS, "[]"))]
         exceptions = {name: tuple(keys) for name, keys in json.loads(metadata.get(_PATHS, "{}")).items()}
         if any(dotted(keys) != name for name, keys in exceptions.items()):
-            raise ValueError("a key path belongs to another name")
+            raise ValueError(say("a key path belongs to another name"))
         split = _splitter(groups)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatError(path, f"its metadata entries {_GROUPS} and {_PATHS} are not key paths") from error
+        raise FormatError(
+            path,
+            say(
+                "its metadata entries {groups} and {paths} are not key paths",
+                groups=_GROUPS,
+                paths=_PATHS,
+            ),
+        ) from error
     return lambda name: exceptions.get(name) or split(name)
 
 
@@ -148,12 +161,16 @@ def layout(
     """
     if scalars:
         names = ", ".join(f"'{dotted(path)}'" for path in scalars)
-        raise UsageError(f"safetensors holds tensors only, not {names}; write to .pth or .pdparams")
+        raise UsageError(
+            say("safetensors holds tensors only, not {names}; write to .pth or .pdparams", names=names)
+        )
     header: dict[str, Any] = {_METADATA: _metadata(framework, [info.path for info in tensors], metadata)}
     slots = Builder()
     for info in tensors:
         if info.dtype not in _CODES or info.name == _METADATA:
-            raise UsageError(f"'{info.name}': safetensors cannot hold {info.dtype} here")
+            raise UsageError(
+                say("'{name}': safetensors cannot hold {dtype} here", name=info.name, dtype=info.dtype)
+            )
         start = slots.size
         slots.add_tensor(info)
         header[info.name] = {

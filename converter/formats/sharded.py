@@ -14,6 +14,7 @@ from typing import Any
 from converter.checkpoint import Checkpoint, Framework, KeyPath, Scalar, TensorInfo
 from converter.errors import FormatError
 from converter.formats._json import MAX_BYTES, parse
+from converter.messages import say
 
 __all__ = ["FRAMEWORK", "SUFFIXES", "index", "read", "shard_name"]
 
@@ -34,9 +35,11 @@ def read(path: Path, read_shard: Callable[[Path], Checkpoint]) -> Checkpoint:
     weight_map = content.get("weight_map")
     stated = content.get("metadata", {})
     if not isinstance(stated, dict) or not isinstance(weight_map, dict) or not weight_map:
-        raise FormatError(path, "is no index of a checkpoint: it needs a weight_map from tensors to files")
+        raise FormatError(
+            path, say("is no index of a checkpoint: it needs a weight_map from tensors to files")
+        )
     if not all(isinstance(name, str) for name in weight_map.values()):
-        raise FormatError(path, "its weight_map names what is no file")
+        raise FormatError(path, say("its weight_map names what is no file"))
 
     tensors: dict[str, TensorInfo] = {}
     scalars: dict[KeyPath, Scalar] = {}
@@ -46,21 +49,42 @@ def read(path: Path, read_shard: Callable[[Path], Checkpoint]) -> Checkpoint:
     for name, shard in shards.items():
         for tensor in shard.tensors:
             if weight_map.get(tensor) != name:
-                elsewhere = f"in {weight_map[tensor]}" if tensor in weight_map else "in no file"
-                raise FormatError(path, f"'{tensor}' is in {name}; the index says it is {elsewhere}")
+                elsewhere = (
+                    say("in {weight_map}", weight_map=weight_map[tensor])
+                    if tensor in weight_map
+                    else say("in no file")
+                )
+                raise FormatError(
+                    path,
+                    say(
+                        "'{tensor}' is in {name}; the index says it is {elsewhere}",
+                        tensor=tensor,
+                        name=name,
+                        elsewhere=elsewhere,
+                    ),
+                )
         if shard.scalars.keys() & scalars.keys():
-            raise FormatError(path, f"values that are no tensors are in {name} and in another file")
+            raise FormatError(
+                path, say("values that are no tensors are in {name} and in another file", name=name)
+            )
         tensors.update(shard.tensors)
         scalars.update(shard.scalars)
         parameter_names.update(shard.parameter_names)
     for other in others:
         if (other.framework, other.metadata) != (first.framework, first.metadata):
             raise FormatError(
-                path, f"{first.file.name} and {other.file.name} differ in framework or metadata"
+                path,
+                say(
+                    "{first} and {other} differ in framework or metadata",
+                    first=first.file.name,
+                    other=other.file.name,
+                ),
             )
     for tensor, name in weight_map.items():
         if tensor not in tensors:
-            raise FormatError(path, f"'{tensor}' should be in {name} and is not")
+            raise FormatError(
+                path, say("'{tensor}' should be in {name} and is not", tensor=tensor, name=name)
+            )
     described = {key: value for key, value in stated.items() if isinstance(value, str)}
     files = (path, *(shard.file for shard in shards.values()))
     return Checkpoint(
@@ -77,9 +101,11 @@ def _beside(path: Path, name: str) -> Path:
     try:
         homes = {path.parent.resolve(strict=True), path.resolve(strict=True).parent}
         if Path(name).name != name or shard.resolve(strict=True).parent not in homes or not shard.is_file():
-            raise FormatError(path, f"it names '{name[:80]}', which is no file beside it")
+            raise FormatError(path, say("it names '{name}', which is no file beside it", name=name[:80]))
     except (OSError, RuntimeError, ValueError) as error:  # absent, a loop of links, a name with a null
-        problem = f"it names '{name[:80]}', which cannot be opened: {type(error).__name__}"
+        problem = say(
+            "it names '{name}', which cannot be opened: {kind}", name=name[:80], kind=type(error).__name__
+        )
         raise FormatError(path, problem) from error
     return shard
 

@@ -26,6 +26,7 @@ from converter.formats._nested import nest
 from converter.formats._pickle import load
 from converter.formats._spell import global_opcode, plain, spell, tuple_opcodes
 from converter.formats._torch_pickle import GLOBALS, STORAGES, UNTYPED, Storage, checkpoint, persistent
+from converter.messages import say
 
 __all__ = ["FRAMEWORK", "NEEDS_CHECKSUMS", "SUFFIXES", "layout", "read", "write"]
 
@@ -55,18 +56,20 @@ def read(path: Path) -> Checkpoint:
 
         byteorder, described, program = entry("byteorder"), entry(_METADATA), entries[f"{root}data.pkl"]
         if byteorder and _zip.content(file, path, byteorder, _MAX_BYTEORDER_BYTES) != b"little":
-            raise FormatError(path, "it is not little-endian")
+            raise FormatError(path, say("it is not little-endian"))
         metadata = _zip.content(file, path, described, MAX_BYTES) if described else b"{}"
         begin = _zip.check(file, path, program)
         file.seek(begin)
         tree = load(file, path, GLOBALS, persistent, begin + program.size)
         if file.tell() != begin + program.size:
-            raise FormatError(path, f"has bytes after its pickle, at offset {file.tell()}")
+            raise FormatError(path, say("has bytes after its pickle, at offset {tell}", tell=file.tell()))
 
         def start(storage: Storage) -> int:
             found = entry(f"data/{storage.key}")
             if found is None or found.size < storage.nbytes:
-                raise FormatError(path, f"the storage '{storage.key[:80]}' is missing or too short")
+                raise FormatError(
+                    path, say("the storage '{key}' is missing or too short", key=storage.key[:80])
+                )
             return _zip.start(file, path, found)
 
         opened = checkpoint(path, tree, start)
@@ -76,7 +79,7 @@ def read(path: Path) -> Checkpoint:
 def _root(path: Path, entries: Mapping[str, object]) -> str:
     roots = [name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl")]
     if len(roots) != 1 or roots[0].count("/") != 1:
-        raise FormatError(path, "is a zip file, but not one that torch.save wrote")
+        raise FormatError(path, say("is a zip file, but not one that torch.save wrote"))
     return roots[0]
 
 
@@ -93,7 +96,9 @@ def layout(
     """
     for info in tensors:
         if info.dtype not in _STORAGE_NAMES and info.dtype not in _UNTYPED_NAMES:
-            raise UsageError(f"'{info.name}': a Torch checkpoint cannot hold {info.dtype} here")
+            raise UsageError(
+                say("'{name}': a Torch checkpoint cannot hold {dtype} here", name=info.name, dtype=info.dtype)
+            )
     keys = {info.name: str(number) for number, info in enumerate(tensors)}
     tree = nest({**{info.path: info for info in tensors}, **scalars})
     program = bytearray(pickle.PROTO + b"\x02")

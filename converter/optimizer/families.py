@@ -11,6 +11,7 @@ import numpy as np
 
 from converter.checkpoint import Checkpoint, KeyPath, TensorInfo, dotted
 from converter.errors import Problem, UsageError
+from converter.messages import joined, say
 
 __all__ = [
     "FAMILIES",
@@ -83,8 +84,10 @@ class ParameterGroup:
             if set(family.hyperparameters) <= set(self.values):
                 return family
         known = "; ".join(f"{name} has {', '.join(one.hyperparameters)}" for name, one in FAMILIES.items())
-        given = ", ".join(self.values) or "none"
-        raise UsageError(f"no known optimizer has these hyperparameters: {given} ({known})")
+        given = ", ".join(self.values) or say("none")
+        raise UsageError(
+            say("no known optimizer has these hyperparameters: {given} ({known})", given=given, known=known)
+        )
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -101,17 +104,25 @@ def groups_in(checkpoint: Checkpoint, parameters: Sequence[str] | None = None) -
     """
     entries = checkpoint.scalars.get(("param_groups",))
     if not isinstance(entries, list) or not all(map(_is_group, entries)):
-        raise UsageError(f"{checkpoint.file} holds no state of a Torch optimizer (no param_groups)")
+        raise UsageError(
+            say("{file} holds no state of a Torch optimizer (no param_groups)", file=checkpoint.file)
+        )
     numbers: list[int] = [number for entry in entries for number in entry["params"]]
     if numbers != list(range(len(numbers))):
-        raise UsageError(f"{checkpoint.file}: the optimizer's parameters are not numbered from 0 on")
+        raise UsageError(
+            say("{file}: the optimizer's parameters are not numbered from 0 on", file=checkpoint.file)
+        )
     names = [name for entry in entries for name in entry.get("param_names", ())]
     names = names if parameters is None else list(parameters)
     if len(numbers) != len(names):
-        advice = "" if parameters is not None else "; name them all, in the optimizer's order"
-        raise UsageError(
-            f"{checkpoint.file}: {len(numbers)} parameters, and names for {len(names)} of them{advice}"
+        counts = say(
+            "{file}: {count} parameters, and names for {named} of them",
+            file=checkpoint.file,
+            count=len(numbers),
+            named=len(names),
         )
+        advice = say("name them all, in the optimizer's order") if parameters is None else ""
+        raise UsageError(joined(counts, advice))
     return tuple(
         ParameterGroup(
             tuple(names[number] for number in entry["params"]),
@@ -153,7 +164,7 @@ def torch_state(checkpoint: Checkpoint, problems: list[Problem]) -> State:
             case ["state", number, slot] if number.isdecimal():
                 state.setdefault(number, {})[slot] = info
             case _:
-                problems.append(Problem(name, "is no state of a parameter in Torch"))
+                problems.append(Problem(name, say("is no state of a parameter in Torch")))
     return state
 
 
@@ -163,10 +174,12 @@ def paddle_state(checkpoint: Checkpoint, problems: list[Problem]) -> State:
     for name, info in checkpoint.tensors.items():
         found = _PADDLE_KEY.fullmatch(name)
         if found is None:
-            advice = "; master weights are not converted" * name.startswith("master_weights.")
-            problems.append(Problem(name, f"is no state of Adam, AdamW, SGD or Momentum{advice}"))
+            master = name.startswith("master_weights.")
+            advice = say("master weights are not converted") if master else ""
+            reason = joined(say("is no state of Adam, AdamW, SGD or Momentum"), advice)
+            problems.append(Problem(name, reason))
         elif found["slot"] in state.setdefault(found["owner"], {}):
-            problems.append(Problem(name, f"is a second {found['slot']} of one parameter"))
+            problems.append(Problem(name, say("is a second {slot} of one parameter", slot=found["slot"])))
         else:
             state[found["owner"]][found["slot"]] = info
     return state

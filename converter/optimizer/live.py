@@ -15,6 +15,7 @@ import numpy as np
 from converter.checkpoint import TensorInfo, view
 from converter.errors import PlanError, Problem, UsageError
 from converter.formats import open_checkpoint
+from converter.messages import said, say
 from converter.optimizer.families import FAMILIES, ParameterGroup, Slot, paddle_state
 from converter.optimizer.plan import listed
 from converter.optimizer.steps import MOST_STEPS, count_steps
@@ -36,7 +37,9 @@ def groups_of(optimizer: Any, networks: Mapping[str, Any]) -> tuple[ParameterGro
     strangers = [one for group in optimizer.param_groups for one in group["params"] if id(one) not in names]
     if strangers:
         shapes = ", ".join(str(list(one.shape)) for one in strangers)
-        raise UsageError(f"the optimizer has parameters that are in no network, of the shapes {shapes}")
+        raise UsageError(
+            say("the optimizer has parameters that are in no network, of the shapes {shapes}", shapes=shapes)
+        )
     return tuple(
         ParameterGroup(
             tuple(names[id(parameter)] for parameter in group["params"]),
@@ -83,7 +86,13 @@ def load_optimizer_into(
     """
     family = next((one for one in FAMILIES.values() if optimizer.type in one.paddle), None)
     if family is None:
-        raise UsageError(f"the state of {type(optimizer).__name__} is not known ({', '.join(FAMILIES)} are)")
+        raise UsageError(
+            say(
+                "the state of {kind} is not known ({known} are)",
+                kind=type(optimizer).__name__,
+                known=", ".join(FAMILIES),
+            )
+        )
     slots = [slot.paddle for slot in family.slots if _keeps(optimizer, slot)]
     problems: list[Problem] = []
     checkpoint = open_checkpoint(Path(file))
@@ -96,14 +105,16 @@ def load_optimizer_into(
         tensor = live.get(structured.get(owner, ""))
         name = "" if tensor is None else str(tensor.name)
         if name not in trained:
-            problems.append(Problem(owner, "has state in the file, and is no parameter of the optimizer"))
+            problems.append(
+                Problem(owner, say("has state in the file, and is no parameter of the optimizer"))
+            )
             continue
         fitting[name] = entries
         reasons = _misfits(entries, *trained[name], slots, family.powers)
         problems += [Problem(structured[owner], reason) for reason in reasons]
     for name, tensor in live.items():
         if state and tensor.name in trained.keys() - fitting.keys() and not tensor.stop_gradient:
-            problems.append(Problem(name, "has no state in the file, and Paddle takes all or nothing"))
+            problems.append(Problem(name, say("has no state in the file, and Paddle takes all or nothing")))
     if problems:
         raise PlanError(problems)
     to_tensor = sys.modules["paddle"].to_tensor  # loaded already: the optimizer comes from it
@@ -143,7 +154,11 @@ def _misfits(
     """Yield what speaks against these entries as the state of a live Paddle parameter."""
     expected = {*slots, *powers}
     if set(entries) != expected:
-        yield f"has the state {listed(entries)}, and should have {listed(expected)}"
+        yield say(
+            "has the state {entries}, and should have {expected}",
+            entries=listed(entries),
+            expected=listed(expected),
+        )
         return
     dtype = str(parameter.dtype).rpartition(".")[2]
     dtype = "float32" if dtype in ("float16", "bfloat16") else dtype
@@ -151,13 +166,19 @@ def _misfits(
         shape = [1] if slot in powers else [int(size) for size in parameter.shape]
         if info.dtype.name != dtype or list(info.shape) != shape:
             found = f"{info.dtype.name} {list(info.shape)}"
-            yield f"its {slot} is {found}, and should be {dtype} {shape}"
+            yield say(
+                "its {slot} is {found}, and should be {dtype} {shape}",
+                slot=slot,
+                found=found,
+                dtype=dtype,
+                shape=shape,
+            )
             return
     if powers:
         try:
             count_steps([view(entries[name]) for name in powers], betas, MOST_STEPS - 1)
         except ValueError as error:
-            yield f"{error}, which are the optimizer's"
+            yield say("{error}, which are the optimizer's", error=said(error))
 
 
 def _accumulator(optimizer: Any, parameter: str, slot: str) -> str:

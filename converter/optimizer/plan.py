@@ -11,6 +11,7 @@ import numpy as np
 from converter.checkpoint import Checkpoint, Framework, KeyPath, Scalar, TensorInfo, view
 from converter.errors import PlanError, Problem, UsageError
 from converter.formats._nested import IntKey
+from converter.messages import said, say
 from converter.operations import Cast, Operation, Repeated, Same
 from converter.optimizer.families import (
     ParameterGroup,
@@ -80,10 +81,10 @@ class _Planner:
         self.numbers = {name: number for number, name in enumerate(listed_names)}
         self.group_of = {name: group for group in self.groups for name in group.parameters}
         if len(self.numbers) != len(listed_names):
-            raise UsageError("a parameter is named twice among the optimizer's")
+            raise UsageError(say("a parameter is named twice among the optimizer's"))
         for group in self.groups:
             if group.slots and group.values.get("dampening"):
-                raise UsageError("Paddle's Momentum has no dampening: a state with it fits only Torch")
+                raise UsageError(say("Paddle's Momentum has no dampening: a state with it fits only Torch"))
 
     def plan(self) -> Plan:
         made: dict[int, list[Step]] = {}
@@ -99,9 +100,12 @@ class _Planner:
                 claimed.update(part.owner for part in sources)
                 made[self.numbers[owned[0]]] = [*self._parameter(step, sources, targets, owned)]
         for name in self.numbers.keys() - covered:
-            self._refuse(name, "the optimizer has this parameter, and the weights do not")
+            self._refuse(name, say("the optimizer has this parameter, and the weights do not"))
         for owner in self.state.keys() - claimed:
-            self._refuse(owner, f"its state belongs to none of the {len(self.numbers)} parameters named")
+            self._refuse(
+                owner,
+                say("its state belongs to none of the {count} parameters named", count=len(self.numbers)),
+            )
         if self.problems:
             raise PlanError(list(dict.fromkeys(self.problems)))
         steps = tuple(step for number in sorted(made) for step in made[number])
@@ -132,14 +136,16 @@ class _Planner:
         if any(isinstance(operation, tied) for operation in step.operations):
             parts = [part for part in parts if part[0] is not None] or parts
             if len({owner for owner, _ in parts}) > 1 and (framework == "torch" or self.names is not None):
-                self._refuse(infos[0].name, "is one tensor of several names, and the optimizer has several")
+                self._refuse(
+                    infos[0].name, say("is one tensor of several names, and the optimizer has several")
+                )
             parts = sorted(parts, key=lambda part: part[0] not in self.state)[:1]
         for owner, info in parts:
             if owner is None:
                 lacks = (
-                    "it is joined with parameters of the optimizer, and is not one itself"
+                    say("it is joined with parameters of the optimizer, and is not one itself")
                     if framework == "torch"
-                    else "the table of Paddle's parameter names has no entry for it"
+                    else say("the table of Paddle's parameter names has no entry for it")
                 )
                 self._refuse(info.name, lacks)
         return tuple(_Part(owner or "", info) for owner, info in parts)
@@ -152,7 +158,7 @@ class _Planner:
         """Yield the steps for one parameter's state, or for that of several which make up one."""
         group = self.group_of[owned[0]]
         if any(self.group_of[name].values != group.values for name in owned):
-            return self._refuse(owned[0], "is joined with a parameter of other hyperparameters")
+            return self._refuse(owned[0], say("is joined with a parameter of other hyperparameters"))
         counters = group.family.powers
         if self.forward:
             counters = ("step",) if counters else ()
@@ -168,7 +174,9 @@ class _Planner:
             return None
         dtypes = {slots_of[name].dtype for slots_of in state for name in slots}
         if len(dtypes) != 1:
-            return self._refuse(owned[0], f"its slots have the dtypes {listed(map(str, dtypes))}")
+            return self._refuse(
+                owned[0], say("its slots have the dtypes {dtypes}", dtypes=listed(map(str, dtypes)))
+            )
         kept, cast_to = _operations(step.operations, *dtypes, widen=self.forward)
         if counters:
             infos = [slots_of[name] for slots_of in state for name in counters]
@@ -202,17 +210,35 @@ class _Planner:
         name, shape = part.weight.name, part.weight.shape
         expected = {*slots, *counters}
         if set(state) != expected:
-            self._refuse(name, f"has the state {listed(state)}, and should have {listed(expected)}")
+            self._refuse(
+                name,
+                say(
+                    "has the state {state}, and should have {expected}",
+                    state=listed(state),
+                    expected=listed(expected),
+                ),
+            )
             return False
         for counter in counters:
             if state[counter].shape not in ((), (1,)):
-                self._refuse(name, f"its {counter} has the shape {list(state[counter].shape)}")
+                self._refuse(
+                    name,
+                    say(
+                        "its {counter} has the shape {shape}",
+                        counter=counter,
+                        shape=list(state[counter].shape),
+                    ),
+                )
                 return False
         for slot in slots:
             if state[slot].shape != shape:
-                reason = (
-                    f"has the shape {list(shape)}, and {slot} of {part.owner} in the optimizer has "
-                    f"{list(state[slot].shape)}: are the names in the optimizer's order?"
+                reason = say(
+                    "has the shape {shape}, and {slot} of {owner} in the optimizer has {actual}: are the "
+                    "names in the optimizer's order?",
+                    shape=list(shape),
+                    slot=slot,
+                    owner=part.owner,
+                    actual=list(state[slot].shape),
                 )
                 self._refuse(name, reason)
                 return False
@@ -229,14 +255,16 @@ class _Planner:
                 pairs = [arrays[at : at + len(betas)] for at in range(0, len(arrays), len(betas))]
                 counts = {count_steps(pair, betas, self.given_steps) for pair in pairs}
             if len(counts) > 1:
-                raise ValueError(f"its parts were stepped {listed(map(str, counts))} times")
+                raise ValueError(
+                    say("its parts were stepped {counts} times", counts=listed(map(str, counts)))
+                )
             (count,) = counts
             if not (0 <= count < MOST_STEPS and count == int(count)):
-                raise ValueError(f"it says that it was stepped {count} times")
+                raise ValueError(say("it says that it was stepped {count} times", count=count))
             if not all(0 <= beta < 1 for beta in betas):
-                raise ValueError(f"the betas {betas} are not from 0 to below 1")
+                raise ValueError(say("the betas {betas} are not from 0 to below 1", betas=betas))
         except ValueError as error:
-            self._refuse(name, str(error))
+            self._refuse(name, said(error))
             return None
         return int(count)
 
@@ -270,8 +298,8 @@ class _Planner:
     ) -> Iterator[Step]:
         infos = tuple(info for slots_of in state for info in slots_of.values())
         if any(view(info).any() for info in infos if not info.name.endswith("_pow_acc_0")):
-            self._refuse(name, "has moments, but the powers of the betas say that it was never stepped")
-        yield Step(infos, (), (), layer_type, "never stepped: Torch begins such state itself")
+            self._refuse(name, say("has moments, but the powers of the betas say that it was never stepped"))
+        yield Step(infos, (), (), layer_type, say("never stepped: Torch begins such state itself"))
 
     # What is beside it --------------------------------------------------------------------------------
 
@@ -289,13 +317,19 @@ class _Planner:
         for group in self.groups:
             values = ", ".join(f"{name}={group.values[name]}" for name in group.family.hyperparameters)
             if self.forward:
-                yield f"left out, for a .pdopt has no hyperparameters: {values}; set them in your optimizer"
+                yield say(
+                    "left out, for a .pdopt has no hyperparameters: {values}; set them in your optimizer",
+                    values=values,
+                )
             else:
-                yield f"a .pdopt has no hyperparameters; written as given: {values}"
+                yield say("a .pdopt has no hyperparameters; written as given: {values}", values=values)
         if self.unstepped:
-            yield f"{self.unstepped} parameter(s) never stepped: written as Paddle begins them"
+            yield say(
+                "{unstepped} parameter(s) never stepped: written as Paddle begins them",
+                unstepped=self.unstepped,
+            )
         if any(path[0] == "LR_Scheduler" for path in self.source.scalars):
-            yield "left out: the state of the learning rate's scheduler (LR_Scheduler)"
+            yield say("left out: the state of the learning rate's scheduler (LR_Scheduler)")
 
 
 def _operations(

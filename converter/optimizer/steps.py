@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from converter.checkpoint import Array
+from converter.messages import say
 from converter.operations import RepeatDiffersError, Shape, same_bits
 
 __all__ = ["MOST_STEPS", "Restate", "count_steps", "power_after", "step_counts"]
@@ -78,16 +79,31 @@ def count_steps(powers: Sequence[Array], betas: Sequence[float], given: int | No
     fitting = range(max(one.start for one in found), min(one.stop for one in found))
     if not all(found) or not fitting:
         listed = ", ".join(f"{power.item():.9g}" for power in powers)
-        raise ValueError(f"no number of steps gives the powers {listed} of the betas {list(betas)}")
+        raise ValueError(
+            say(
+                "no number of steps gives the powers {listed} of the betas {betas}",
+                listed=listed,
+                betas=list(betas),
+            )
+        )
     if len(fitting) == 1:
         return fitting[0]
     if given is None:
         raise ValueError(
-            f"the powers of the betas have underflowed: any number of steps from {fitting[0]} on gives "
-            "them, and trains alike; say how many there were (steps)"
+            say(
+                "the powers of the betas have underflowed: any number of steps from {fitting} on "
+                "gives them, and trains alike; say how many there were (steps)",
+                fitting=fitting[0],
+            )
         )
     if given not in fitting:
-        raise ValueError(f"the powers of the betas say at least {fitting[0]} steps, not {given}")
+        raise ValueError(
+            say(
+                "the powers of the betas say at least {fitting} steps, not {given}",
+                fitting=fitting[0],
+                given=given,
+            )
+        )
     return given
 
 
@@ -102,12 +118,14 @@ class Restate:
     def apply(self, arrays: Sequence[Array]) -> list[Array]:
         """Raise `RepeatDiffersError` for arrays that are not those of the plan."""
         if len(arrays) != len(self.before) or not all(map(same_bits, arrays, self.before)):
-            raise RepeatDiffersError(f"{self.text}: the values are not those of which the plan was made")
+            raise RepeatDiffersError(
+                say("{text}: the values are not those of which the plan was made", text=self.text)
+            )
         return list(self.after)
 
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         if list(shapes) != [array.shape for array in self.before]:
-            raise ValueError(f"{', '.join(map(str, shapes))} are not the shapes of the plan")
+            raise ValueError(say("{names} are not the shapes of the plan", names=", ".join(map(str, shapes))))
         return [array.shape for array in self.after]
 
     def inverse(self) -> Restate:

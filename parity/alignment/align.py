@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.formats._atomic import atomic_path
+from converter.messages import say
 from converter.rule_file import RuleFile
 from parity.alignment.draw import draw_input
 from parity.alignment.finish import Finished, finished
@@ -49,8 +50,11 @@ class Input:
         integers = (int(found[2]), int(found[3])) if found and found[2] else None
         if not shape or 0 in shape or (integers and integers[0] >= integers[1]):
             raise UsageError(
-                f"cannot read the input '{text}': write its shape, 1,3,224,224, and for integers their "
-                "range, 4,12:0..100 (100 is not among them)"
+                say(
+                    "cannot read the input '{text}': write its shape, 1,3,224,224, and for integers "
+                    "their range, 4,12:0..100 (100 is not among them)",
+                    text=text,
+                )
             )
         return cls(shape, integers)
 
@@ -105,7 +109,7 @@ def align(
     if a model cannot be built or run; `UsageError`.
     """
     if not inputs:
-        raise UsageError("say what the models are called with: --input 1,3,224,224")
+        raise UsageError(say("say what the models are called with: --input 1,3,224,224"))
     with spool_folder() as spool, ExitStack() as stack:
         ours = stack.enter_context(ModelProcess("torch", reference, seed, spool, reference_place))
         theirs = stack.enter_context(ModelProcess("paddle", port, seed, spool, port_place))
@@ -192,10 +196,18 @@ class _Aligner:
         )
         if proof.problems:
             worst = ", ".join(f"{name} {error:.3g}" for name, error in proof.errors.items())
-            raise AlignmentError(proof.problems, [f"largest relative errors: {worst}"] if worst else [])
+            raise AlignmentError(
+                proof.problems, [say("largest relative errors: {worst}", worst=worst)] if worst else []
+            )
         notes = [*done.notes, *_dropout_notes(theirs["dropouts"])]
         for first, second in interchangeable(follower, attempt):
-            notes.append(f"interchangeable, settled by name and order: {first}, and {second}")
+            notes.append(
+                say(
+                    "interchangeable, settled by name and order: {first}, and {second}",
+                    first=first,
+                    second=second,
+                )
+            )
         environments = [answer["environment"] for answer in (ours, theirs)]
         said = {
             **{f"{name}_error": float(f"{error:.3g}") for name, error in proof.errors.items()},
@@ -220,6 +232,10 @@ class _Aligner:
 def _dropout_notes(dropouts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for dropout in dropouts:
         yield (
-            f"{dropout['path']} of the port scales by {1.0 - dropout['p']:g} in evaluation "
-            "(downscale_in_infer), which Torch's dropout does not; the proof is without dropout"
+            say(
+                "{path} of the port scales by {factor:g} in evaluation (downscale_in_infer), which "
+                "Torch's dropout does not; the proof is without dropout",
+                path=dropout["path"],
+                factor=1.0 - dropout["p"],
+            )
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from converter import Problem
 from converter.language import Name, Rule
+from converter.messages import say
 from parity.alignment.follow import Attempt
 from parity.alignment.propose import Proposal
 from parity.alignment.refusal import candidates
@@ -58,39 +59,53 @@ def finished(proposal: Proposal, attempt: Attempt) -> Finished:
         others = [other for other in _tied_with(name, reference) if other in covered]
         if others or reference.knowledge.tensors[name].buffer:
             why = (
-                f"shares the tensor of {others[0]}" if others else "is a constant that the port does without"
+                say("shares the tensor of {other}", other=others[0])
+                if others
+                else say("is a constant that the port does without")
             )
-            done.notes.append(f"{name} of the reference {why}")
+            done.notes.append(say("{name} of the reference {why}", name=name, why=why))
             done.rules.append(Rule((Name(name),), ()))
             left.remove(name)
     for name in list(right):
         if port.knowledge.tensors[name].buffer:
-            done.notes.append(f"{name} of the port is a constant that the reference does without")
+            done.notes.append(
+                say("{name} of the port is a constant that the reference does without", name=name)
+            )
             done.rules.append(Rule((), (Name(name),)))
             right.remove(name)
     done.notes += _parted(done.rules, reference, port)
     beside = {n: match for match in attempt.matches for n in (*match.only_reference, *match.only_port)}
-    at_zero = " (with zeros there, the outputs agree)" if attempt.agrees else ""
+    at_zero = say(" (with zeros there, the outputs agree)") if attempt.agrees else ""
     for name in left:
         if name in beside:
             without = beside[name].port[0].label
-            why = f"only the reference has it: '{without}' of the port is the layer without it"
-            advice = "add it to the port, or take it out of the reference"
-            done.problems.append(Problem(name, f"{why}{at_zero}; {advice}"))
+            why = say(
+                "only the reference has it: '{without}' of the port is the layer without it", without=without
+            )
+            advice = say("add it to the port, or take it out of the reference")
+            done.problems.append(
+                Problem(name, say("{why}{at_zero}; {advice}", why=why, at_zero=at_zero, advice=advice))
+            )
         else:
             done.problems.append(
-                Problem(name, "only the reference has it; nothing in the port was found to be it")
+                Problem(name, say("only the reference has it; nothing in the port was found to be it"))
             )
     labels = {name: unit for unit in port.units for name in unit.names.values()}
     for name in right:
         if name in beside:
             without = beside[name].reference[0].label
-            why = f"only the port has it: '{without}' of the reference is the layer without it"
-            advice = "take it out of the port (bias_attr=False), or add it to the reference"
-            done.problems.append(Problem(name, f"{why}{at_zero}; {advice}"))
+            why = say(
+                "only the port has it: '{without}' of the reference is the layer without it", without=without
+            )
+            advice = say("take it out of the port (bias_attr=False), or add it to the reference")
+            done.problems.append(
+                Problem(name, say("{why}{at_zero}; {advice}", why=why, at_zero=at_zero, advice=advice))
+            )
         else:
-            likely = candidates(proposal, labels[name]) if name in labels else "none"
-            done.problems.append(Problem(name, f"only the port has it; candidates: {likely}"))
+            likely = candidates(proposal, labels[name]) if name in labels else say("none")
+            done.problems.append(
+                Problem(name, say("only the port has it; candidates: {likely}", likely=likely))
+            )
     return done
 
 
@@ -103,8 +118,12 @@ def _parted(rules: Sequence[Rule], reference: SideView, port: SideView) -> Itera
         there = [targets[name] for name in names if name in targets]
         if any(other not in (there[0], *_tied_with(there[0], port)) for other in there[1:]):
             yield (
-                f"{' and '.join(names)} are one tensor in the reference, and {' and '.join(there)} of the "
-                "port are not: training parts them"
+                say(
+                    "{names} are one tensor in the reference, and {there} of the port are not: training "
+                    "parts them",
+                    names=" and ".join(names),
+                    there=" and ".join(there),
+                )
             )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from converter.messages import say
 from parity.errors import CouldNotRunError, WorkerError
 from parity.pair import Array, Framework, Place
 from parity.place import command_of, variables_of
@@ -45,7 +46,9 @@ class ModelProcess:
                     start_new_session=True,  # Ctrl-C reaches the parent alone, which stops both in order
                 )
             except OSError as error:
-                raise WorkerError(f"'{command[0]}' cannot be started: {error}") from error
+                raise WorkerError(
+                    say("'{command}' cannot be started: {error}", command=command[0], error=error)
+                ) from error
 
     def __enter__(self) -> ModelProcess:
         return self
@@ -97,10 +100,18 @@ class ModelProcess:
                 self._process.wait(_GRACE_SECONDS)
             lines = self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
             tail = "".join(f"\n    {line}" for line in lines)
-            raise WorkerError(f"the process of '{self.target}' ended too early\n  its last lines:{tail}")
+            raise WorkerError(
+                say(
+                    "the process of '{target}' ended too early\n  its last lines:{tail}",
+                    target=self.target,
+                    tail=tail,
+                )
+            )
         message: dict[str, Any] = json.loads(line)
         if message["kind"] == "failed":
-            raise CouldNotRunError(f"cannot run '{self.target}': {message['message']}")
+            raise CouldNotRunError(
+                say("cannot run '{target}': {message}", target=self.target, message=message["message"])
+            )
         return message
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from converter import PlanError, Problem
 from converter.checkpoint import TensorInfo
+from converter.messages import say
 from converter.operations import apply, invert
 from converter.planner import Request, make_plan
 from converter.rule_file import RuleFile
@@ -107,8 +108,12 @@ def prove(
     proof = Proof()
     _compare(proof, "output", _numbered("output", expected.outputs, actual.outputs))
     if len(expected.outputs) != len(actual.outputs):
-        counts = f"{len(expected.outputs)} outputs, the port {len(actual.outputs)}"
-        proof.problems.append(Problem("outputs", f"the reference has {counts}"))
+        counts = say(
+            "the reference has {expected} outputs, the port {actual}",
+            expected=len(expected.outputs),
+            actual=len(actual.outputs),
+        )
+        proof.problems.append(Problem("outputs", counts))
     given = _numbered("input", expected.inputs, actual.inputs)
     _compare(proof, "input_gradient", _gradients(given))
     pairs = list(_in_reference_layout(plan, reference, port, expected.parameters, actual.parameters))
@@ -145,14 +150,24 @@ def _compare(
         what = quantity.replace("_", " ")
         if ours.shape != theirs.shape:
             error = math.inf
-            said = f"the reference's {what} is {list(ours.shape)}, the port's {list(theirs.shape)}"
+            said = say(
+                "the reference's {what} is {expected}, the port's {actual}",
+                what=what,
+                expected=list(ours.shape),
+                actual=list(theirs.shape),
+            )
         else:
             scale = max(math.sqrt(_square(ours)), least)
             with np.errstate(invalid="ignore"):  # of infinities, which fail below
                 apart = math.sqrt(_square(ours - theirs))
             error = apart / scale if scale else (0.0 if apart == 0.0 else math.inf)
             error = error if math.isfinite(error) else math.inf
-            said = f"the {what} differs by {error:.3g} of its norm (limit {LIMIT:g})"
+            said = say(
+                "the {what} differs by {error:.3g} of its norm (limit {limit:g})",
+                what=what,
+                error=error,
+                limit=LIMIT,
+            )
         proof.errors[quantity] = max(error, proof.errors.get(quantity, 0.0))
         if not error <= LIMIT:
             proof.problems.append(Problem(name, said))
@@ -223,9 +238,12 @@ def _check_use(proof: Proof, plan: Plan, expected: Record, loose: Set[str], leas
                 proof.problems.append(
                     Problem(
                         info.name,
-                        "takes no part in what the model computes from these inputs, so nothing shows what "
-                        "it is (should it, try a larger --input or another --seed); likeliest: "
-                        + ", ".join(target.name for target in step.targets),
+                        say(
+                            "takes no part in what the model computes from these inputs, so nothing shows "
+                            "what it is (should it, try a larger --input or another --seed); likeliest: "
+                            "{names}",
+                            names=", ".join(target.name for target in step.targets),
+                        ),
                     )
                 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from converter import Problem
+from converter.messages import lines, say
 from converter.names import shown
 from parity.alignment.follow import Attempt, Choice
 from parity.alignment.propose import Proposal
@@ -25,24 +26,35 @@ class AlignmentError(ParityError):
 
     def __init__(self, problems: Sequence[Problem], context: Sequence[str] = ()) -> None:
         self.problems = tuple(problems)
-        lines = [f"not aligned, nothing was written; {len(self.problems)} open point(s):"]
-        lines += [f"  - '{shown(problem.name)}': {problem.reason}" for problem in self.problems]
-        super().__init__("\n".join([*lines, *context]))
+        head = say("not aligned, nothing was written; {count} open point(s):", count=len(self.problems))
+        listed = [
+            say("  - '{name}': {reason}", name=shown(problem.name), reason=problem.reason)
+            for problem in self.problems
+        ]
+        super().__init__(lines(head, *listed, *context))
 
 
 def refusal(proposal: Proposal, attempt: Attempt) -> AlignmentError:
     """Say where the port leaves the reference's data, and what each layer from there on may be."""
     first, choices = attempt.first_lost, attempt.choices
     followed = sum(choice.match is not None and not choice.lost for choice in choices[:first])
-    context = [f"{followed} layers or tensors of the port follow the reference's data before that"]
+    context: list[str] = [
+        say(
+            "{followed} layers or tensors of the port follow the reference's data before that",
+            followed=followed,
+        )
+    ]
     context += _settings(proposal, attempt)
     if attempt.error:
-        context.append(f"the port's run ended with {attempt.error}")
+        context.append(say("the port's run ended with {error}", error=attempt.error))
     problems = list(_lost(proposal, attempt))
     matched = {unit.label for match in attempt.matches for unit in match.reference}
     tensors = proposal.reference.knowledge.tensors
     problems += [
-        Problem(unit.label, f"{_said(unit)} of the reference: nothing in the port was found to be it")
+        Problem(
+            unit.label,
+            say("{unit} of the reference: nothing in the port was found to be it", unit=_said(unit)),
+        )
         for unit in proposal.reference.units
         if unit.label not in matched and not all(tensors[name].buffer for name in unit.names.values())
     ]
@@ -50,8 +62,10 @@ def refusal(proposal: Proposal, attempt: Attempt) -> AlignmentError:
         problems.append(
             Problem(
                 "outputs",
-                "every layer of the port was found in the reference, and yet the outputs differ: what comes "
-                "after the last layers, or a setting such as an epsilon or a stride, is another",
+                say(
+                    "every layer of the port was found in the reference, and yet the outputs differ: what "
+                    "comes after the last layers, or a setting such as an epsilon or a stride, is another"
+                ),
             )
         )
     return AlignmentError(problems, context)
@@ -71,8 +85,18 @@ def _settings(proposal: Proposal, attempt: Attempt) -> Iterator[str]:
             continue
         table = LAYERS.get(kind_of(first["kind"]), ())
         for one in differences(table, ("torch", "paddle"), first["settings"], second["settings"]):
-            what = f"{one.cause} {one.reference} in the reference, {one.port} in the port"
-            yield f"{match.reference[0].label} and {match.port[0].label} are set differently: {what}"
+            what = say(
+                "{cause} {reference} in the reference, {port} in the port",
+                cause=one.cause,
+                reference=one.reference,
+                port=one.port,
+            )
+            yield say(
+                "{reference} and {port} are set differently: {what}",
+                reference=match.reference[0].label,
+                port=match.port[0].label,
+                what=what,
+            )
 
 
 def _lost(proposal: Proposal, attempt: Attempt) -> Iterator[Problem]:
@@ -81,13 +105,23 @@ def _lost(proposal: Proposal, attempt: Attempt) -> Iterator[Problem]:
             continue
         likely = candidates(proposal, choice.unit)
         if number == attempt.first_lost:
-            why = "is given what no layer of the reference is given, though all before it agree"
-            why += _nearest(proposal, choice)
+            why = say(
+                "is given what no layer of the reference is given, though all before it agree{near}",
+                near=_nearest(proposal, choice),
+            )
         elif choice.lost:
-            why = "comes after that"
+            why = say("comes after that")
         else:
-            why = "nothing in the reference was found to be it"
-        yield Problem(choice.unit.label, f"{_said(choice.unit)} of the port {why}; candidates: {likely}")
+            why = say("nothing in the reference was found to be it")
+        yield Problem(
+            choice.unit.label,
+            say(
+                "{unit} of the port {why}; candidates: {likely}",
+                unit=_said(choice.unit),
+                why=why,
+                likely=likely,
+            ),
+        )
 
 
 def _nearest(proposal: Proposal, choice: Choice) -> str:
@@ -98,14 +132,20 @@ def _nearest(proposal: Proposal, choice: Choice) -> str:
         if one.data is not None and choice.data is not None
     ]
     distance, label = min(near, default=(1.0, ""))
-    return f" (what {label} is given is {distance:.1g} apart)" if distance < _NEAR else ""
+    return (
+        say(" (what {label} is given is {distance:.1g} apart)", label=label, distance=distance)
+        if distance < _NEAR
+        else ""
+    )
 
 
 def candidates(proposal: Proposal, unit: Unit) -> str:
     """List what a unit of the port may be, the likeliest first."""
     likely = [other.label for other in proposal.likeliest(unit)]
-    more = f" and {len(likely) - _SHOWN} more" if len(likely) > _SHOWN else ""
-    return ", ".join(map(shown, likely[:_SHOWN])) + more if likely else "none of its kind and shapes"
+    names, more = ", ".join(map(shown, likely[:_SHOWN])), len(likely) - _SHOWN
+    if more > 0:
+        return say("{names} and {count} more", names=names, count=more)
+    return names or say("none of its kind and shapes")
 
 
 def _said(unit: Unit) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from converter.messages import joined, say
 from parity.causes import CAUSES
+from parity.diagnosis.backward import backward_findings
 from parity.diagnosis.draws import draw_findings, hidden_findings, hides, without_consequences
 from parity.diagnosis.evaluation import evaluation_findings
-from parity.diagnosis.flow import backward_findings, forward_findings
+from parity.diagnosis.flow import forward_findings
 from parity.diagnosis.layers import grouped, layer_findings
 from parity.diagnosis.loop import cast_findings, order_findings, schedule_findings
 from parity.diagnosis.masks import mask_findings
@@ -94,7 +96,7 @@ def _acting_late(found: Sequence[Finding], first: Row) -> list[Finding] | None:
     """
     stage = _STAGE_OF[first.quantity]
     late = [
-        replace(each, stage=stage, evidence=f"{each.evidence}; {_said(first)}", order=first.iteration)  # type: ignore[arg-type]
+        replace(each, stage=stage, evidence=joined(each.evidence, _said(first)), order=first.iteration)  # type: ignore[arg-type]
         if each.verdict == "defect" and first.label.startswith(f"{each.where}.")
         else each
         for each in found
@@ -109,14 +111,26 @@ def _unknown(first: Row, alone: bool) -> Finding:
         f"losses.{first.name}" if first.quantity == "loss" else first.label,
         "",
         _said(first),
-        first.note or f"by {first.error:.3g} (rounding: {first.limit:.3g})",
-        "its cause is not known" + ("; every layer agrees on the reference's own inputs" if alone else ""),
+        first.note or _by(first),
+        joined(
+            say("its cause is not known"),
+            say("every layer agrees on the reference's own inputs") if alone else "",
+        ),
         order=first.iteration,
     )
 
 
 def _said(first: Row) -> str:
-    return f"the {first.quantity} {first.label} differs first, in iteration {first.iteration}"
+    return say(
+        "the {quantity} {label} differs first, in iteration {iteration}",
+        quantity=first.quantity,
+        label=first.label,
+        iteration=first.iteration,
+    )
+
+
+def _by(row: Row) -> str:
+    return say("by {error:.3g} (rounding: {limit:.3g})", error=row.error, limit=row.limit)
 
 
 def _may_be_known(evidence: Evidence) -> bool:
@@ -133,10 +147,14 @@ def _untold(row: Row) -> Finding:
         "gradients",
         row.label,
         "",
-        f"the {row.quantity} {row.label} differs first; recordings do not tell a mistake from a known "
-        "difference of the frameworks here",
-        row.note or f"by {row.error:.3g} (rounding: {row.limit:.3g})",
-        "run dgtool check-bp --reference with the reference's recording, where the port's framework is",
+        say(
+            "the {quantity} {label} differs first; recordings do not tell a mistake from a known "
+            "difference of the frameworks here",
+            quantity=row.quantity,
+            label=row.label,
+        ),
+        row.note or _by(row),
+        say("run dgtool check-bp --reference with the reference's recording, where the port's framework is"),
     )
 
 
@@ -191,7 +209,11 @@ def _known_rows(evidence: Evidence) -> list[Finding]:
             "buffers",
             places[0],
             "biased_variance",
-            f"{len(places)} running variances differ: {CAUSES['biased_variance'].says}",
+            say(
+                "{count} running variances differ: {says}",
+                count=len(places),
+                says=CAUSES["biased_variance"].says,
+            ),
             rows[0].note,
             places=places,
         )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from converter.messages import say
 from parity.causes import CAUSES
 from parity.evidence import Evidence
 from parity.finding import STAGES, Finding
@@ -39,15 +40,21 @@ def hidden_findings(evidence: Evidence, wrong: bool) -> list[Finding]:
                     "forward",
                     draw["place"] or "step",
                     "hidden_randomness",
-                    f"the {side} draws random numbers that the other side does not share: {draw['kind']}",
-                    "its record of the step shows the draw, which takes none of the shared numbers"
+                    say(
+                        "the {side} draws random numbers that the other side does not share: {kind}",
+                        side=side,
+                        kind=draw["kind"],
+                    ),
+                    say("its record of the step shows the draw, which takes none of the shared numbers")
                     if wrong
-                    else "its record of the step shows the draw; nothing that was compared depends on it",
+                    else say(
+                        "its record of the step shows the draw; nothing that was compared depends on it"
+                    ),
                     CAUSES["hidden_randomness"].change,
                     draw["line"],
                     order=draw["call"],
                 )
-                for side, hidden in zip(("reference", "port"), draws, strict=True)
+                for side, hidden in zip((say("reference"), say("port")), draws, strict=True)
                 for draw in hidden
             ]
             return list({(each.line, each.what): each for each in reversed(found)}.values())[::-1]
@@ -122,13 +129,24 @@ def _structure(ours: Sequence[_Draw], theirs: Sequence[_Draw]) -> _Said | None:
     places = [{draw["place"] for draw in draws} for draws in (ours, theirs)]
     for number, (one, other) in enumerate(zip_longest(ours, theirs), 1):
         if one is None or (other is not None and _lacks(places[0], other) and not _lacks(places[1], one)):
-            return f"only the port makes draw {number}, {_say(other)}", None, other
+            return (
+                say("only the port makes draw {number}, {draw}", number=number, draw=_say(other)),
+                None,
+                other,
+            )
         if other is None or (_lacks(places[1], one) and not _lacks(places[0], other)):
-            return f"only the reference makes draw {number}, {_say(one)}", one, None
+            what = say("only the reference makes draw {number}, {draw}", number=number, draw=_say(one))
+            return what, one, None
         moved = one["place"] != other["place"] and {one["place"], other["place"]} <= places[0] & places[1]
         sized = math.prod(one["shape"]) != math.prod(other["shape"])
         if moved or sized or one["kind"] != other["kind"]:
-            return f"draw {number} of the port is {_say(other)}, of the reference {_say(one)}", one, other
+            what = say(
+                "draw {number} of the port is {port}, of the reference {reference}",
+                number=number,
+                port=_say(other),
+                reference=_say(one),
+            )
+            return what, one, other
     return None
 
 
@@ -142,8 +160,15 @@ def _numbers(ours: Sequence[_Draw], theirs: Sequence[_Draw]) -> _Said | None:
         for name in one["numbers"].keys() & other["numbers"].keys():
             values = other["numbers"][name], one["numbers"][name]
             if values[0] != values[1]:
-                text = f"has {name} {values[0]} in the port, {values[1]} in the reference"
-                return f"draw {number}, {_say(one)}, {text}", one, other
+                what = say(
+                    "draw {number}, {draw}, has {name} {port} in the port, {reference} in the reference",
+                    number=number,
+                    draw=_say(one),
+                    name=name,
+                    port=values[0],
+                    reference=values[1],
+                )
+                return what, one, other
     return None
 
 
@@ -158,8 +183,8 @@ def _finding(
         "forward",
         place or "step",
         "random_draw",
-        f"in iteration {iteration} {what}",
-        "both sides' records of the step show it; what was drawn before is the same",
+        say("in iteration {iteration} {what}", iteration=iteration, what=what),
+        say("both sides' records of the step show it; what was drawn before is the same"),
         CAUSES["random_draw"].change,
         other["line"] if other is not None else evidence.line_of_layer(place),
         order=draw["call"],
@@ -172,4 +197,6 @@ def _named(draw: _Draw) -> str:
 
 def _say(draw: _Draw | None) -> str:
     assert draw is not None
-    return f"{_named(draw)} {draw['shape']} in {draw['place'] or 'step'}"
+    return say(
+        "{draw} {shape} in {place}", draw=_named(draw), shape=draw["shape"], place=draw["place"] or "step"
+    )

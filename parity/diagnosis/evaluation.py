@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from converter.messages import say
 from parity.causes import CAUSES
 from parity.diagnosis.flow import flow_findings
 from parity.diagnosis.layers import call_differences, setting_finding
@@ -12,6 +13,10 @@ from parity.evidence import Evidence, Iteration
 from parity.finding import Finding
 
 __all__ = ["evaluation_findings"]
+
+_ELSE = say("in evaluation mode {label} computes something else, in training it does not")
+_LACKS = say("in evaluation mode the port does not call {label}, the reference does")
+_MORE = say("in evaluation mode the port calls {label}, the reference does not")
 
 
 def evaluation_findings(evidence: Evidence, found: Sequence[Finding]) -> list[Finding]:
@@ -30,9 +35,14 @@ def evaluation_findings(evidence: Evidence, found: Sequence[Finding]) -> list[Fi
             "evaluation",
             network,
             "",
-            f"in evaluation mode {network} computes something else, in training it does not",
-            row.note or f"its output differs by {row.error:.3g} (rounding: {row.limit:.3g})",
-            "look at what depends on the mode (`self.training`)",
+            _ELSE.filled(label=network),
+            row.note
+            or say(
+                "its output differs by {error:.3g} (rounding: {limit:.3g})",
+                error=row.error,
+                limit=row.limit,
+            ),
+            say("look at what depends on the mode (`self.training`)"),
         )
         places = [*_places(evidence, evidence.evaluation, network)]
         first = min(places, key=lambda each: each.order, default=bare)
@@ -54,16 +64,17 @@ def _places(evidence: Evidence, iteration: Iteration, network: str) -> Iterator[
             line = evidence.line_of(twin)
             for setting in call_differences(evidence.frameworks, call, twin):
                 yield setting_finding(call.where, "evaluation", setting, line, call.number)
-            what = f"in evaluation mode {call.label} computes something else, in training it does not"
-            proof = f"its inputs agree, its output differs: {each.outputs[0].error:.3g}"
-            change = "look at what it does in evaluation mode"
+            what = _ELSE.filled(label=call.label)
+            error = each.outputs[0].error
+            proof = say("its inputs agree, its output differs: {error:.3g}", error=error)
+            change = say("look at what it does in evaluation mode")
             yield Finding(
                 "defect", "evaluation", call.where, "", what, proof, change, line, order=call.number
             )
             return
     for calls, cause, says in (
-        (iteration.aligned.missing, "missing_call", "the port does not call {}, the reference does"),
-        (iteration.aligned.extra, "extra_call", "the port calls {}, the reference does not"),
+        (iteration.aligned.missing, "missing_call", _LACKS),
+        (iteration.aligned.extra, "extra_call", _MORE),
     ):
         within = [each for each in calls if inside(each.where)]
         if len(within) == 1:
@@ -73,8 +84,8 @@ def _places(evidence: Evidence, iteration: Iteration, network: str) -> Iterator[
                 "evaluation",
                 only.where,
                 cause,
-                f"in evaluation mode {says.format(only.label)}",
-                "training agrees; both sides' records of the evaluation show the calls",
+                says.filled(label=only.label),
+                say("training agrees; both sides' records of the evaluation show the calls"),
                 CAUSES[cause].change,
                 evidence.line_of(only) if cause == "extra_call" else evidence.line_of_layer(only.where),
                 order=only.number,

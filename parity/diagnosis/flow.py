@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
+from converter.messages import Message, say
 from parity.activations import CallComparison
 from parity.calls import OWN_FORMS, Call
 from parity.causes import CAUSES
-from parity.diagnosis.layers import call_differences, setting_finding
-from parity.diagnosis.loop import order_findings
-from parity.diagnosis.optimizers import frozen_findings
-from parity.diagnosis.terms import is_loss, is_target, losses_differ, start_findings, weight_findings
+from parity.diagnosis.layers import setting_finding
+from parity.diagnosis.terms import is_loss, is_target
 from parity.evidence import Evidence, Iteration
 from parity.finding import Finding
 from parity.hypotheses import digest, explain_value
 from parity.pair import Array
 from parity.settings import LAYERS, differences
 
-__all__ = ["backward_findings", "flow_findings", "forward_findings"]
+__all__ = ["flow_findings", "forward_findings"]
 
 
 def forward_findings(evidence: Evidence) -> Iterator[Finding]:
@@ -84,14 +82,19 @@ def _explain(evidence: Evidence, first: Iteration, found: CallComparison, positi
             return setting_finding(other.where, "forward", difference, line, call.number, other.operation)
     elif source is not None and other is not None:
         cause = "loss_function" if is_loss(source) and is_loss(other) else "layer_type"
-        change = CAUSES[cause].change.format(reference=source.operation, port=other.operation, name="")
+        change = CAUSES[cause].change.filled(reference=source.operation, port=other.operation)
         return Finding(
             "defect",
             "forward",
             other.where,
             cause,
-            f"{call.label} gets the output of {other.operation}, in the reference that of {source.operation}",
-            "both sides' records of the step show it",
+            say(
+                "{label} gets the output of {port}, in the reference that of {reference}",
+                label=call.label,
+                port=other.operation,
+                reference=source.operation,
+            ),
+            say("both sides' records of the step show it"),
             change,
             evidence.line_of(other),
             order=call.number,
@@ -103,9 +106,13 @@ def _explain(evidence: Evidence, first: Iteration, found: CallComparison, positi
             "forward",
             other.where,
             cause,
-            f"before {call.label} the port calls {other.operation}, the reference does not",
-            "everything before it agrees; both sides' records of the step show the call",
-            f"leave {other.operation} out",
+            say(
+                "before {label} the port calls {operation}, the reference does not",
+                label=call.label,
+                operation=other.operation,
+            ),
+            say("everything before it agrees; both sides' records of the step show the call"),
+            say("leave {operation} out", operation=other.operation),
             evidence.line_of(other),
             order=call.number,
         )
@@ -115,9 +122,13 @@ def _explain(evidence: Evidence, first: Iteration, found: CallComparison, positi
             "forward",
             source.where,
             "missing_call",
-            f"before {call.label} the reference calls {source.operation}, the port does not",
-            "everything before it agrees; both sides' records of the step show it",
-            f"call {source.operation} there",
+            say(
+                "before {label} the reference calls {operation}, the port does not",
+                label=call.label,
+                operation=source.operation,
+            ),
+            say("everything before it agrees; both sides' records of the step show it"),
+            say("call {operation} there", operation=source.operation),
             evidence.line_of(twin),
             order=call.number,
         )
@@ -129,28 +140,36 @@ def _explain(evidence: Evidence, first: Iteration, found: CallComparison, positi
             "loss",
             call.where,
             "target",
-            f"{call.label} gets another target",
-            f"the reference's target has the mean {expected.mean():.6g}, the port's {actual.mean():.6g}",
+            say("{label} gets another target", label=call.label),
+            say(
+                "the reference's target has the mean {expected:.6g}, the port's {actual:.6g}",
+                expected=expected.mean(),
+                actual=actual.mean(),
+            ),
             CAUSES["target"].change,
             evidence.line_of(twin),
             order=call.number,
         )
     if expected.shape != actual.shape or not np.isfinite(actual).all():
-        return _unexplained(found, position, f"gets {list(actual.shape)}, not {list(expected.shape)}")
+        return _other_shape(found, position, actual.shape, expected.shape)
     unequal = _uneven(evidence, first, call, twin)
     if unequal is not None:
         return unequal
     explained = _addend(first, call, expected, actual) or explain_value(expected, actual)
-    cause, proof = explained or ("", "everything before it agrees")
-    said = CAUSES[cause].says if cause else "another input"
+    cause, proof = explained or ("", say("everything before it agrees"))
+    says = CAUSES[cause].says if cause else say("another input")
     return Finding(
         "defect",
         "forward",
         call.where,
         cause,
-        f"between its inputs' sources and {call.label} the port does something else: {said}",
+        say(
+            "between its inputs' sources and {label} the port does something else: {says}",
+            label=call.label,
+            says=says,
+        ),
         proof,
-        CAUSES[cause].change if cause else "compare the lines before this one with the reference's",
+        CAUSES[cause].change if cause else say("compare the lines before this one with the reference's"),
         twin.line,
         order=call.number,
     )
@@ -167,7 +186,11 @@ def _uneven(evidence: Evidence, first: Iteration, call: Call, twin: Call) -> Fin
         ]
         if len({each.where for each in before}) == 1:
             found = before[0]
-            side, other = ("reference", "port") if cause == "missing_call" else ("port", "reference")
+            says = (
+                say("the reference calls {where}, the port does not")
+                if cause == "missing_call"
+                else say("the port calls {where}, the reference does not")
+            )
             ours, theirs = (
                 sum(each.where == found.where for each in table.calls)
                 for table in (first.reference, first.port)
@@ -177,10 +200,15 @@ def _uneven(evidence: Evidence, first: Iteration, call: Call, twin: Call) -> Fin
                 "forward",
                 found.where,
                 cause,
-                f"the port calls {found.where} {theirs} times, the reference {ours} times"
+                say(
+                    "the port calls {where} {theirs} times, the reference {ours} times",
+                    where=found.where,
+                    theirs=theirs,
+                    ours=ours,
+                )
                 if ours and theirs
-                else f"the {side} calls {found.where}, the {other} does not",
-                f"everything before agrees, and {call.label} gets another input",
+                else says.filled(where=found.where),
+                say("everything before agrees, and {label} gets another input", label=call.label),
                 CAUSES[cause].change,
                 evidence.line_of(found) if cause == "extra_call" else evidence.line_of_layer(found.where),
                 order=call.number,
@@ -196,8 +224,16 @@ def _uneven(evidence: Evidence, first: Iteration, call: Call, twin: Call) -> Fin
         "forward",
         where,
         cause,
-        f"the port calls {where} {theirs} times, the reference {ours} times",
-        f"everything before agrees, and {call.label} gets another input; both sides' records show the calls",
+        say(
+            "the port calls {where} {theirs} times, the reference {ours} times",
+            where=where,
+            theirs=theirs,
+            ours=ours,
+        ),
+        say(
+            "everything before agrees, and {label} gets another input; both sides' records show the calls",
+            label=call.label,
+        ),
         CAUSES[cause].change,
         evidence.line_of(made[0]) if made else "",
         order=call.number,
@@ -213,29 +249,42 @@ def _other_tensors(evidence: Evidence, found: CallComparison) -> Finding:
         "loss" if loss else "forward",
         found.reference.where,
         "loss_function" if loss else "",
-        f"{found.reference.label} is given {theirs} tensors, in the reference {ours}",
-        "everything before it agrees, and its output does not",
-        "give it the reference's tensors (a weight, a mask)",
+        say(
+            "{label} is given {theirs} tensors, in the reference {ours}",
+            label=found.reference.label,
+            theirs=theirs,
+            ours=ours,
+        ),
+        say("everything before it agrees, and its output does not"),
+        say("give it the reference's tensors (a weight, a mask)"),
         evidence.line_of(found.port),
         order=found.reference.number,
     )
 
 
-def _unexplained(found: CallComparison, position: int, what: str) -> Finding:
+def _other_shape(
+    found: CallComparison, position: int, actual: tuple[int, ...], expected: tuple[int, ...]
+) -> Finding:
     return Finding(
         "defect",
         "forward",
         found.reference.where,
         "",
-        f"{found.reference.label} {what} (input {position})",
-        "everything before it agrees",
-        "compare the lines before this one with the reference's",
+        say(
+            "{label} gets {actual}, not {expected} (input {position})",
+            label=found.reference.label,
+            actual=list(actual),
+            expected=list(expected),
+            position=position,
+        ),
+        say("everything before it agrees"),
+        say("compare the lines before this one with the reference's"),
         found.port.line,
         order=found.reference.number,
     )
 
 
-def _addend(first: Iteration, call: Call, expected: Array, actual: Array) -> tuple[str, str] | None:
+def _addend(first: Iteration, call: Call, expected: Array, actual: Array) -> tuple[str, Message] | None:
     """Look for an earlier output that, added to the port's tensor, gives the reference's."""
     if expected.dtype.kind != "f" or actual.dtype.kind != "f":
         return None
@@ -252,122 +301,10 @@ def _addend(first: Iteration, call: Call, expected: Array, actual: Array) -> tup
                     continue
                 output = first.reference.output(found.reference, position)
                 if np.abs(lacking - sign * output).max(initial=0.0) <= allowed:
-                    verb = "adding" if sign > 0 else "subtracting"
-                    return cause, f"{verb} the output of {found.reference.label} gives the reference's input"
+                    says = (
+                        say("adding the output of {label} gives the reference's input")
+                        if sign > 0
+                        else say("subtracting the output of {label} gives the reference's input")
+                    )
+                    return cause, says.filled(label=found.reference.label)
     return None
-
-
-def backward_findings(evidence: Evidence) -> Iterator[Finding]:
-    """Where the gradient is cut off or scaled on its way back, and terms that weigh something else."""
-    parted = next((found.order for found in order_findings(evidence)), math.inf)
-    for number, iteration in sorted(evidence.iterations.items()):
-        # Where another optimizer has its turn, other losses are differentiated, which says nothing more.
-        if not iteration.comparisons or number >= parted:
-            continue
-        found = [*weight_findings(evidence, iteration)]
-        if not any(each.cause == "scaled_gradient" for each in found):
-            found = [*start_findings(evidence, iteration)] or [*found, *_cuts(evidence, iteration)]
-        yield from found
-        if found or number > 0 or losses_differ(evidence):
-            continue
-        tainted = any(not (each.agrees_in and each.agrees_out) for each in iteration.comparisons)
-        replayed = any(not replay.backward_agrees for replay in evidence.replays.values())
-        if not tainted and not replayed:
-            yield from _jump(evidence, iteration)
-
-
-def _cuts(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
-    """The call nearest to the loss to whose output the port takes no gradient, on each branch."""
-    extra = [call for call in iteration.aligned.extra if call.operation == "detach"]
-    frozen = {found.where.rpartition(".")[0] for found in frozen_findings(evidence)}
-    cut = [
-        found
-        for found in iteration.comparisons
-        if any(row.status == "missing" for row in found.signals) and found.reference.where not in frozen
-    ]
-    if not cut:
-        return
-    terms = [
-        found
-        for found in cut
-        if (is_loss(found.reference) or _is_scalar(found)) and not _given_no_gradient(found)
-    ]
-    terms = [] if extra else terms
-    for found in terms:
-        yield Finding(
-            "defect",
-            "loss",
-            found.reference.where,
-            "loss_term",
-            f"{found.reference.label} does not count in what the port differentiates",
-            "no gradient reaches its output in the port; one does in the reference",
-            CAUSES["loss_term"].change,
-            found.port.line,
-            order=found.reference.number,
-        )
-    if terms or any(
-        call_differences(evidence.frameworks, call, twin)
-        for call, twin in iteration.aligned.pairs
-        if call.operation == "grad"
-    ):
-        return
-    last = cut[-1]
-    yield Finding(
-        "defect",
-        "backward",
-        extra[0].where if extra else last.reference.where,
-        "detached",
-        f"no gradient reaches the output of {last.reference.label}",
-        ("the port calls detach, the reference does not; " if extra else "")
-        + f"the reference takes a gradient of norm {_norm_of(iteration, last):.3g} there",
-        CAUSES["detached"].change,
-        (extra[0] if extra else last.port).line,
-        order=last.reference.number,
-    )
-
-
-def _given_no_gradient(found: CallComparison) -> bool:
-    """Whether the port's call is given only what has no gradient, where the reference's is given one."""
-    ours, theirs = (any(entry["grad"] for entry in call.inputs) for call in (found.reference, found.port))
-    return ours and not theirs
-
-
-def _is_scalar(found: CallComparison) -> bool:
-    return bool(found.reference.outputs) and all(not place[2] for place in found.reference.outputs)
-
-
-def _norm_of(iteration: Iteration, found: CallComparison) -> float:
-    for (number, _, _), place in iteration.reference.gradients.items():
-        if number == found.reference.number:
-            return float(np.linalg.norm(iteration.reference.read(iteration.reference.place(place))))
-    return 0.0
-
-
-def _jump(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
-    """The last call whose output's gradient differs while those of all later calls agree."""
-    frozen = {found.where.rpartition(".")[0] for found in frozen_findings(evidence)}
-    for found in reversed(iteration.comparisons):
-        if found.signals_agree or found.reference.where in frozen:
-            continue
-        proof = "the gradients that reach all later calls agree, and so do all values"
-        where, cause, line = found.reference.where, "", found.port.line
-        for calls, word, sides in (
-            (iteration.aligned.extra, "detached", "the port calls detach, the reference does not"),
-            (iteration.aligned.missing, "not_detached", "the reference calls detach, the port does not"),
-        ):
-            if cuts := [call for call in calls if call.operation == "detach"]:
-                where, cause, proof = cuts[0].where, word, f"{sides}; {proof}"
-                line = cuts[0].line if word == "detached" else line
-                break
-        yield Finding(
-            "defect",
-            "backward",
-            where,
-            cause,
-            f"another gradient reaches the output of {found.reference.label}",
-            proof,
-            CAUSES[cause].change if cause else "look at what uses this output",
-            line,
-            order=found.reference.number,
-        )
-        return

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from converter.messages import joined, say
 from parity.calls import Call
 from parity.causes import CAUSES
 from parity.diagnosis.masks import mask_findings
@@ -45,7 +46,10 @@ class _Wrong:
     """Whether it may be a known difference of the frameworks, which only calls made alone show."""
 
 
-_ON = {True: "on the reference's own inputs", False: "on inputs that agree"}
+_ON = {
+    True: say("on the reference's own inputs, {shown}"),
+    False: say("on inputs that agree, {shown}"),
+}
 """By whether the call was made alone."""
 
 
@@ -55,15 +59,20 @@ def setting_finding(
     """Say that a setting differs; both sides' own word for it is the evidence."""
     cause = CAUSES[found.cause]
     shown = {"name": found.name, "reference": shown_value(found.reference), "port": shown_value(found.port)}
-    thing = f"{where} ({kind})" if kind else where
+    thing = say("{where} ({kind})", where=where, kind=kind) if kind else where
     return Finding(
         "defect",
         stage,
         where,
         found.cause,
-        f"{thing} has {cause.says}",
-        f"the reference is set to {found.cause} {shown['reference']}, the port to {shown['port']}",
-        cause.change.format(**shown),
+        say("{thing} has {says}", thing=thing, says=cause.says),
+        say(
+            "the reference is set to {cause} {reference}, the port to {port}",
+            cause=found.cause,
+            reference=shown["reference"],
+            port=shown["port"],
+        ),
+        cause.change.filled(**shown),
         line,
         order=order,
     )
@@ -98,7 +107,7 @@ def layer_findings(evidence: Evidence) -> Iterator[Finding]:
                 stage,
                 where,
                 cause,
-                f"{replay.reference.label}: {CAUSES[cause].says}",
+                say("{label}: {says}", label=replay.reference.label, says=CAUSES[cause].says),
                 proof,
                 line=evidence.line_of(replay.port),
                 order=number,
@@ -126,7 +135,9 @@ def layer_findings(evidence: Evidence) -> Iterator[Finding]:
                 stage = "backward"
             made = setting_finding(where, stage, found, place.line, act.order, _kind(evidence, where))
             if act.shown:
-                made = replace(made, evidence=f"{made.evidence}; {_ON[evidence.alone]}, {act.shown[0]}")
+                made = replace(
+                    made, evidence=joined(made.evidence, _ON[evidence.alone].filled(shown=act.shown[0]))
+                )
             yield made
     masked = {found.where for found in mask_findings(evidence)}
     set_otherwise = {*places, *(each for place in places.values() for each in place.members)}
@@ -140,9 +151,9 @@ def layer_findings(evidence: Evidence) -> Iterator[Finding]:
                 act.stage,
                 where,
                 "",
-                f"{where} computes something else than the reference's",
-                f"{_ON[evidence.alone]}, {'; '.join(act.shown[:2])}",
-                "compare the layer's code and arguments with the reference's",
+                say("{where} computes something else than the reference's", where=where),
+                _ON[evidence.alone].filled(shown=joined(*act.shown[:2])),
+                say("compare the layer's code and arguments with the reference's"),
                 act.line,
                 order=act.order,
             )
@@ -169,8 +180,13 @@ def _pairs(evidence: Evidence) -> Iterator[tuple[Call, Call]]:
 
 def _said(row: Any) -> str:
     if row.metrics is None:
-        return f"{row.name}: {row.note}"
-    return f"{row.name} differs by {row.error:.3g} (rounding: {row.limit:.3g})"
+        return say("{name}: {note}", name=row.name, note=row.note)
+    return say(
+        "{name} differs by {error:.3g} (rounding: {limit:.3g})",
+        name=row.name,
+        error=row.error,
+        limit=row.limit,
+    )
 
 
 def _kind(evidence: Evidence, where: str) -> str:
@@ -240,15 +256,15 @@ def _whole_networks(evidence: Evidence, places: Mapping[str, _Place]) -> dict[st
 
 def grouped(findings: list[Finding]) -> list[Finding]:
     """Join findings that say the same of several places; the first place stands for all."""
-    joined: dict[tuple[str, ...], Finding] = {}
+    together: dict[tuple[str, ...], Finding] = {}
     for found in findings:
         key: tuple[str, ...] = (found.verdict, found.stage, found.where, found.cause)
         if found.cause == "hidden_randomness":  # each draw has a line of its own
             key = (found.verdict, found.what, found.line)
         elif found.cause and not found.places:
             key = (found.verdict, found.cause, found.evidence.partition(";")[0])
-        if key not in joined:
-            joined[key] = replace(found, places=found.places or (found.where,))
-        elif found.where not in joined[key].places:
-            joined[key] = replace(joined[key], places=(*joined[key].places, found.where))
-    return list(joined.values())
+        if key not in together:
+            together[key] = replace(found, places=found.places or (found.where,))
+        elif found.where not in together[key].places:
+            together[key] = replace(together[key], places=(*together[key].places, found.where))
+    return list(together.values())

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+from converter.messages import say
 from parity.calls import Call, CallTable
 from parity.causes import CAUSES
 from parity.diagnosis.layers import setting_finding
@@ -49,8 +50,17 @@ def _reordered(number: int, ours: list[Call], theirs: list[Call]) -> Finding:
         "step",
         actual.where,
         "order",
-        f"in iteration {number} the port does {_say(actual)} where the reference does {_say(expected)}",
-        f"the reference's order: {_sequence(ours)}; the port's: {_sequence(theirs)}",
+        say(
+            "in iteration {number} the port does {actual} where the reference does {expected}",
+            number=number,
+            actual=_say(actual),
+            expected=_say(expected),
+        ),
+        say(
+            "the reference's order: {ours}; the port's: {theirs}",
+            ours=_sequence(ours),
+            theirs=_sequence(theirs),
+        ),
         CAUSES["order"].change,
         actual.line,
         order=number,
@@ -69,8 +79,13 @@ def _surplus(
             "step",
             does[1],
             "order",
-            f"in iteration {number} the port steps {does[1]}, the reference {lacks[1]}",
-            "both sides' records of the step show it",
+            say(
+                "in iteration {number} the port steps {does}, the reference {lacks}",
+                number=number,
+                does=does[1],
+                lacks=lacks[1],
+            ),
+            say("both sides' records of the step show it"),
             CAUSES["order"].change,
             lines.get(does, ""),
             order=number,
@@ -82,23 +97,30 @@ def _surplus(
     ):
         for name, times in counted.items():
             cause = "schedule" if name[1].startswith("schedulers.") else causes[name[0]]
-            verb = "does not do" if counted is lacking else "also does"
+            says = (
+                say("in iteration {number} the port does not do {operation} of {where}")
+                if counted is lacking
+                else say("in iteration {number} the port also does {operation} of {where}")
+            ).filled(number=number, operation=name[0], where=name[1])
             yield Finding(
                 "defect",
                 "schedule" if cause == "schedule" else "step",
                 name[1],
                 cause,
-                f"in iteration {number} the port {verb} {name[0]} of {name[1]}"
-                + (f" ({times} times)" if times > 1 else ""),
-                "both sides' records of the step show it",
-                CAUSES[cause].change if cause != "schedule" else "step the scheduler as the reference does",
+                say("{says} ({times} times)", says=says, times=times) if times > 1 else says,
+                say("both sides' records of the step show it"),
+                CAUSES[cause].change
+                if cause != "schedule"
+                else say("step the scheduler as the reference does"),
                 lines.get(name, ""),
                 order=number,
             )
 
 
 def _say(call: Call) -> str:
-    return call.operation if call.where == "step" else f"{call.operation} of {call.where}"
+    if call.where == "step":
+        return call.operation
+    return say("{operation} of {where}", operation=call.operation, where=call.where)
 
 
 def _sequence(calls: list[Call]) -> str:
@@ -119,11 +141,13 @@ def cast_findings(evidence: Evidence) -> Iterator[Finding]:
         casts = [sorted({call.settings["dtype"] for call in calls}) for calls in (ours, theirs)]
         if not any(casts):
             continue
-        shown = [", ".join(cast) or "nothing" for cast in casts]
+        shown = [", ".join(cast) or say("nothing") for cast in casts]
         if casts[0] == casts[1]:
-            says = f"both sides cast to {shown[0]} under autocast"
-            proof = "autocast leaves float64 alone, and Paddle's leaves a CPU's tensors alone"
-            change = "the verdict is on the loop without its casts; compare float32 runs on the device in use"
+            says = say("both sides cast to {dtype} under autocast", dtype=shown[0])
+            proof = say("autocast leaves float64 alone, and Paddle's leaves a CPU's tensors alone")
+            change = say(
+                "the verdict is on the loop without its casts; compare float32 runs on the device in use"
+            )
             yield Finding("framework", "configuration", "step/autocast", "autocast", says, proof, change)
             return
         yield Finding(
@@ -131,9 +155,13 @@ def cast_findings(evidence: Evidence) -> Iterator[Finding]:
             "configuration",
             "step/autocast",
             "autocast",
-            f"under autocast the reference casts to {shown[0]}, the port to {shown[1]}",
-            "both sides' records of the step show it",
-            f"cast to {shown[0]} where the reference does",
+            say(
+                "under autocast the reference casts to {reference}, the port to {port}",
+                reference=shown[0],
+                port=shown[1],
+            ),
+            say("both sides' records of the step show it"),
+            say("cast to {dtype} where the reference does", dtype=shown[0]),
             theirs[0].line if theirs else "",
         )
         return
@@ -145,16 +173,19 @@ def schedule_findings(evidence: Evidence) -> Iterator[Finding]:
     for name in (name for name in ours if name in theirs):
         for found in differences(SCHEDULERS, evidence.frameworks, ours[name], theirs[name])[:1]:
             where = f"schedulers.{name}"
-            yield replace(setting_finding(where, "schedule", found), what=f"{where} follows another schedule")
+            yield replace(
+                setting_finding(where, "schedule", found),
+                what=say("{where} follows another schedule", where=where),
+            )
     for name in ours.keys() ^ theirs.keys():
-        side = "port" if name in ours else "reference"
+        side = say("port") if name in ours else say("reference")
         yield Finding(
             "defect",
             "schedule",
             f"schedulers.{name}",
             "schedule",
-            f"the {side} has no scheduler '{name}'",
-            "both sides' lists of schedulers show it",
+            say("the {side} has no scheduler '{name}'", side=side, name=name),
+            say("both sides' lists of schedulers show it"),
         )
     for number, iteration in sorted(evidence.iterations.items()):
         rates = [
@@ -172,8 +203,14 @@ def schedule_findings(evidence: Evidence) -> Iterator[Finding]:
                     "schedule",
                     where,
                     "schedule",
-                    f"in iteration {number} {where} steps at a rate of {port:.6g}, not {reference:.6g}",
-                    "both sides' optimizers show it; the rates were equal before",
+                    say(
+                        "in iteration {number} {where} steps at a rate of {port:.6g}, not {reference:.6g}",
+                        number=number,
+                        where=where,
+                        port=port,
+                        reference=reference,
+                    ),
+                    say("both sides' optimizers show it; the rates were equal before"),
                     order=number,
                 )
                 return

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from converter.messages import say
 from parity.calls import ATTENTION, Call, CallTable
 from parity.causes import CAUSES
 from parity.evidence import Evidence
@@ -31,9 +32,11 @@ def mask_findings(evidence: Evidence) -> Iterator[Finding]:
                 "forward",
                 found.reference.where,
                 "mask",
-                f"{found.reference.label} has {CAUSES['mask'].says}",
-                "the port's mask is the reference's, element by element; Torch's is true for what to leave "
-                "out, Paddle's for what to keep",
+                say("{label} has {says}", label=found.reference.label, says=CAUSES["mask"].says),
+                say(
+                    "the port's mask is the reference's, element by element; Torch's is true for what to "
+                    "leave out, Paddle's for what to keep"
+                ),
                 CAUSES["mask"].change,
                 found.port.line,
                 order=found.reference.number,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from converter.messages import say
 from parity.calls import Call
 from parity.causes import CAUSES
 from parity.diagnosis.layers import setting_finding
@@ -104,20 +105,22 @@ def _owned(
     evidence: Evidence, where: str, ours: list[str], theirs: list[str], line: str
 ) -> Iterator[Finding]:
     reference, port = _trained(evidence, ours, 0), _trained(evidence, theirs, 1)
-    for names, verb, change in (
-        (sorted(reference - port), "lacks", "give it"),
-        (sorted(port - reference), "also has", "do not give it"),
+    for names, what, change in (
+        (sorted(reference - port), say("the port's {where} lacks {shown}"), say("give it {shown}")),
+        (sorted(port - reference), say("the port's {where} also has {shown}"), say("do not give it {shown}")),
     ):
         if names:
-            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            shown: str = ", ".join(names[:3])
+            if len(names) > 3:
+                shown = say("{names} and {count} more", names=shown, count=len(names) - 3)
             yield Finding(
                 "defect",
                 "optimizer",
                 where,
                 "optimizer_parameters",
-                f"the port's {where} {verb} {shown}",
-                "both sides' lists of parameters show it",
-                f"{change} {shown}",
+                what.filled(where=where, shown=shown),
+                say("both sides' lists of parameters show it"),
+                change.filled(shown=shown),
                 line,
             )
 
@@ -136,8 +139,8 @@ def frozen_findings(evidence: Evidence) -> Iterator[Finding]:
                     "gradients",
                     where,
                     "frozen",
-                    f"{where} is not trained in the port",
-                    "its stop_gradient is True in the port, and the reference takes its gradient",
+                    say("{where} is not trained in the port", where=where),
+                    say("its stop_gradient is True in the port, and the reference takes its gradient"),
                     CAUSES["frozen"].change,
                     evidence.line_of_layer(where.rpartition(".")[0]),
                 )
@@ -162,8 +165,8 @@ def tying_findings(evidence: Evidence) -> Iterator[Finding]:
         )
         theirs = {names[name]: number for name, number in theirs.items() if name in names}
         for side, cause, groups, others in (
-            ("reference", "tying", ours, theirs),
-            ("port", "untying", theirs, ours),
+            (say("reference"), "tying", ours, theirs),
+            (say("port"), "untying", theirs, ours),
         ):
             first: dict[int, str] = {}
             for name, number in groups.items():
@@ -175,8 +178,13 @@ def tying_findings(evidence: Evidence) -> Iterator[Finding]:
                         "gradients",
                         f"{network}.{name}",
                         cause,
-                        f"{network}.{name} and {network}.{one} are one parameter in the {side} only",
-                        "both sides' lists of parameters show it",
+                        say(
+                            "{name} and {other} are one parameter in the {side} only",
+                            name=f"{network}.{name}",
+                            other=f"{network}.{one}",
+                            side=side,
+                        ),
+                        say("both sides' lists of parameters show it"),
                         CAUSES[cause].change,
                         evidence.line_of_layer(f"{network}.{name}".rpartition(".")[0]),
                     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from converter.messages import Message, joined, say
 from parity.causes import CAUSES
 from parity.evidence import Apart, Evidence
 from parity.finding import Finding
@@ -18,30 +19,41 @@ def process_findings(evidence: Evidence) -> Iterator[Finding]:
     gradients, state = _apart(evidence, "gradient"), _apart(evidence, "state")
     if gradients is not None:
         cause = "missing_all_reduce"
-        later = f"; after the step {len(state.names)} parameters differ too" if state is not None else ""
+        later = say("after the step {count} parameters differ too", count=len(state.names)) if state else ""
         yield Finding(
             "defect",
             "gradients",
             gradients.names[0],
             cause,
-            f"{_count(gradients, 'gradient')} not the same in the port's {evidence.processes[1]} "
-            f"processes: {CAUSES[cause].says}",
-            f"the processes' own records after backward in iteration {gradients.iteration} show it{later}; "
-            + _of_reference(evidence),
-            CAUSES[cause].change.format(name=_WRAPPERS[evidence.frameworks[1]]),
+            say("{what}: {says}", what=_not_the_same(gradients, evidence), says=CAUSES[cause].says),
+            joined(
+                say(
+                    "the processes' own records after backward in iteration {iteration} show it",
+                    iteration=gradients.iteration,
+                ),
+                later,
+                _of_reference(evidence),
+            ),
+            CAUSES[cause].change.filled(name=_WRAPPERS[evidence.frameworks[1]]),
             places=gradients.names,
         )
     elif state is not None:
         cause = "processes_apart"
-        when = f"after iteration {state.iteration}" if state.iteration >= 0 else "before the first step"
+        when = (
+            say("after iteration {iteration}", iteration=state.iteration)
+            if state.iteration >= 0
+            else say("before the first step")
+        )
         yield Finding(
             "defect",
             "parameters",
             state.names[0],
             cause,
-            f"{_count(state, 'parameter')} not the same in the port's {evidence.processes[1]} processes",
-            f"the processes' own records {when} show it, and their gradients are equal; "
-            + _of_reference(evidence),
+            _not_the_same(state, evidence),
+            joined(
+                say("the processes' own records {when} show it, and their gradients are equal", when=when),
+                _of_reference(evidence),
+            ),
             CAUSES[cause].change,
             places=state.names,
         )
@@ -60,10 +72,21 @@ def _apart(evidence: Evidence, quantity: str) -> Apart | None:
     return None
 
 
-def _count(found: Apart, kind: str) -> str:
-    return f"{len(found.names)} {kind}s are" if len(found.names) > 1 else f"the {kind} {found.names[0]} is"
+def _not_the_same(found: Apart, evidence: Evidence) -> Message:
+    count, processes = len(found.names), evidence.processes[1]
+    if found.quantity == "gradient":
+        one = say("the gradient {name} is not the same in the port's {processes} processes")
+        several = say("{count} gradients are not the same in the port's {processes} processes")
+    else:
+        one = say("the parameter {name} is not the same in the port's {processes} processes")
+        several = say("{count} parameters are not the same in the port's {processes} processes")
+    if count == 1:
+        return one.filled(name=found.names[0], processes=processes)
+    return several.filled(count=count, processes=processes)
 
 
 def _of_reference(evidence: Evidence) -> str:
     count = evidence.processes[0]
-    return f"the reference's are equal in its {count}" if count > 1 else "the reference is one process"
+    if count > 1:
+        return say("the reference's are equal in its {count}", count=count)
+    return say("the reference is one process")

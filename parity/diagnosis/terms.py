@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from converter.messages import say
 from parity.activations import CallComparison
 from parity.calls import Call
 from parity.causes import CAUSES
@@ -58,8 +59,13 @@ def term_findings(evidence: Evidence) -> Iterator[Finding]:
                 "loss",
                 where,
                 cause,
-                f"the port has {theirs} terms of {where}, the reference {ours}",
-                "both sides' records of the step show it",
+                say(
+                    "the port has {theirs} terms of {where}, the reference {ours}",
+                    theirs=theirs,
+                    where=where,
+                    ours=ours,
+                ),
+                say("both sides' records of the step show it"),
                 CAUSES[cause].change,
                 calls[-1].line,
                 order=calls[0].number,
@@ -68,15 +74,15 @@ def term_findings(evidence: Evidence) -> Iterator[Finding]:
     missing = [call for call in first.aligned.missing if is_loss(call) and call.where not in uneven]
     extra = [call for call in first.aligned.extra if is_loss(call) and call.where not in uneven]
     for call, other in zip(missing, extra, strict=False):
-        names = {"reference": call.where, "port": other.where, "name": ""}
+        names = {"reference": call.where, "port": other.where}
         yield Finding(
             "defect",
             "loss",
             call.where,
             "loss_function",
-            f"the port computes {other.where}, the reference {call.where}",
-            "both sides' records of the step show it",
-            CAUSES["loss_function"].change.format(**names),
+            say("the port computes {port}, the reference {reference}", **names),
+            say("both sides' records of the step show it"),
+            CAUSES["loss_function"].change.filled(**names),
             other.line,
             order=call.number,
         )
@@ -86,8 +92,8 @@ def term_findings(evidence: Evidence) -> Iterator[Finding]:
             "loss",
             call.where,
             "loss_term",
-            f"the port never computes {call.label}",
-            "both sides' records of the step show it",
+            say("the port never computes {label}", label=call.label),
+            say("both sides' records of the step show it"),
             CAUSES["loss_term"].change,
             order=call.number,
         )
@@ -118,15 +124,22 @@ def start_findings(evidence: Evidence, iteration: Iteration) -> Iterator[Finding
         if abs(port - reference) <= _SAME_VALUE * abs(reference):
             continue
         named = [row.name for row in losses if row.metrics and _is(port, row.metrics.worst_port)]
-        instead = f", which is {named[0]}" if named else ""
+        instead = say(", which is {loss}", loss=named[0]) if named else ""
         yield Finding(
             "defect",
             "backward",
             "step/backward",
             "loss_term",
-            f"iteration {number}: backward starts at {port:.8g}{instead}, the reference's at {reference:.8g}",
-            "the losses that both sides report agree",
-            "call backward on the loss that the reference calls it on",
+            say(
+                "iteration {number}: backward starts at {port:.8g}{instead}, the reference's at "
+                "{reference:.8g}",
+                number=number,
+                port=port,
+                instead=instead,
+                reference=reference,
+            ),
+            say("the losses that both sides report agree"),
+            say("call backward on the loss that the reference calls it on"),
             actual.line,
         )
         return
@@ -157,9 +170,14 @@ def weight_findings(evidence: Evidence, iteration: Iteration) -> Iterator[Findin
             "backward",
             "step/backward",
             "scaled_gradient",
-            f"all gradients are {ratios[0]:.6g} times the reference's, the losses are equal",
-            f"the weight of each of the {len(wrong)} terms of the loss has this ratio, exactly",
-            f"multiply what backward is called on by {1 / ratios[0]:.6g}" if ratios[0] else "",
+            say("all gradients are {ratio:.6g} times the reference's, the losses are equal", ratio=ratios[0]),
+            say(
+                "the weight of each of the {count} terms of the loss has this ratio, exactly",
+                count=len(wrong),
+            ),
+            say("multiply what backward is called on by {factor:.6g}", factor=1 / ratios[0])
+            if ratios[0]
+            else "",
             backward.line,
         )
         return
@@ -169,9 +187,16 @@ def weight_findings(evidence: Evidence, iteration: Iteration) -> Iterator[Findin
             "loss",
             call.where,
             "loss_weight" if port else "loss_term",
-            f"{call.label} weighs {port:.6g} in the loss, and {reference:.6g} in the reference",
-            "the derivative of the loss by this term, which does not depend on the data",
-            f"multiply the term by {reference / port:.6g}" if port else CAUSES["loss_term"].change,
+            say(
+                "{label} weighs {port:.6g} in the loss, and {reference:.6g} in the reference",
+                label=call.label,
+                port=port,
+                reference=reference,
+            ),
+            say("the derivative of the loss by this term, which does not depend on the data"),
+            say("multiply the term by {factor:.6g}", factor=reference / port)
+            if port
+            else CAUSES["loss_term"].change,
             found.port.line,
             order=call.number,
         )

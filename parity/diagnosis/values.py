@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from converter.messages import say
 from parity.calls import Call
 from parity.causes import CAUSES
 from parity.diagnosis.terms import is_target
@@ -20,7 +21,8 @@ __all__ = ["input_findings", "load_findings", "value_findings"]
 def load_findings(evidence: Evidence) -> Iterator[Finding]:
     """Tensors that the other side does not have, or has in another shape."""
     for row in evidence.rows.where(iteration=-1, good=False, measured=False):
-        yield Finding("defect", "load", row.label, "", f"{row.label}: {row.note}")
+        says = say("{label}: {note}", label=row.label, note=row.note)
+        yield Finding("defect", "load", row.label, "", says)
 
 
 def value_findings(evidence: Evidence) -> Iterator[Finding]:
@@ -31,14 +33,16 @@ def value_findings(evidence: Evidence) -> Iterator[Finding]:
         found.setdefault(key, []).append((f"{value.network}.{value.name}", value.evidence))
     for (_, cause), places in found.items():
         where, proof = places[0]
-        more = f" (and {len(places) - 1} more tensors)" if len(places) > 1 else ""
-        said = CAUSES[cause].says if cause else "another value"
+        more = say(" (and {count} more tensors)", count=len(places) - 1) if len(places) > 1 else ""
+        says = CAUSES[cause].says if cause else say("another value")
         yield Finding(
             "defect",
             "initial values",
             where,
             cause,
-            f"{where}{more} does not hold the reference's value: {said}",
+            say(
+                "{where}{more} does not hold the reference's value: {says}", where=where, more=more, says=says
+            ),
             proof,
             CAUSES[cause].change if cause else "",
             places=tuple(place for place, _ in places),
@@ -73,17 +77,22 @@ def _input(
     other = known.get(digest(actual))
     explained = None
     if other is not None:
-        explained = ("inputs_swapped", f"what the port uses is the batch's {other}, exactly")
+        explained = ("inputs_swapped", say("what the port uses is the batch's {other}, exactly", other=other))
     elif expected.shape == actual.shape and np.isfinite(actual).all():
         explained = explain_input(expected, actual)
     cause, proof = explained or ("", "")
-    said = CAUSES[cause].says if cause else "another value"
+    says = CAUSES[cause].says if cause else say("another value")
     return Finding(
         "defect",
         "inputs",
         f"inputs.{name}",
         cause,
-        f"{call.label} gets another input than the batch's {name}: {said}",
+        say(
+            "{label} gets another input than the batch's {name}: {says}",
+            label=call.label,
+            name=name,
+            says=says,
+        ),
         proof,
         CAUSES[cause].change if cause else "",
         call.line,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-__all__ = ["apart", "number", "show", "table"]
+from parity.language import _
+
+__all__ = ["apart", "number", "print_sides", "show", "table"]
 
 _WIDEST = 1000
 
@@ -36,6 +39,12 @@ def table(*columns: str, title: str | None = None) -> Table:
     for index, column in enumerate(columns):
         made.add_column(column, justify="right" if index else "left", no_wrap=index > 0, overflow="fold")
     return made
+
+
+def print_sides(console: Console, names: tuple[str, str]) -> None:
+    """Print which file is the reference and which the port."""
+    reference, port = names
+    console.print(escape(_("{reference} (reference) against {port} (port)", reference=reference, port=port)))
 
 
 def show(console: Console, made: Table) -> None:

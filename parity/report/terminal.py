@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,14 +12,16 @@ from rich.text import Text
 from parity.diagnosis import hidden
 from parity.environments import differing
 from parity.judge import LIMITS, SCALES, Row
+from parity.language import Message, _, render, say
 from parity.report.findings import print_findings, print_verdict
-from parity.report.tables import apart, number, show, table
+from parity.report.tables import apart, number, print_sides, show, table
 from parity.result import Result
 from parity.rows import Rows
 
 __all__ = ["print_gradients", "print_judgement", "print_pairs", "print_result"]
 
 _SHOWN_MISMATCHES = 6
+_ROLES = {"reference": say("reference"), "port": say("port")}
 
 
 def _status(row: Row) -> Text:
@@ -49,27 +51,29 @@ def print_judgement(console: Console, result: Result) -> None:
 def _print_heading(console: Console, result: Result) -> None:
     sides = []
     for role, environment in result.environments.items():
-        threads = environment["threads"]
-        plural = "s" if threads != 1 else ""
+        one = environment["threads"] == 1
+        text = say("{side} ({role}, {threads} thread)") if one else say("{side} ({role}, {threads} threads)")
+        side = f"{environment['framework']} {environment['version']}"
         sides.append(
-            f"{environment['framework']} {environment['version']} ({role}, {threads} thread{plural})"
+            render(text.filled(side=side, role=_ROLES.get(role, role), threads=environment["threads"]))
         )
     options = ", ".join(f"{name} {value}" for name, value in result.options.items())
-    console.print(f"[bold]{escape(result.pair)}[/]: {' against '.join(map(escape, sides))}")
-    console.print(f"[dim]{result.iters} iterations; {escape(options)}[/]")
+    against = _(" against ")
+    console.print(f"[bold]{escape(result.pair)}[/]: {against.join(map(escape, sides))}")
+    says = _("{iters} iterations; {options}", iters=result.iters, options=options)
+    console.print(f"[dim]{escape(says)}[/]")
     for line in differing(result.environments):
-        console.print(f"[yellow]{escape(line)}[/]")
+        console.print(f"[yellow]{escape(render(line))}[/]")
     console.print()
 
 
 def _print_losses(console: Console, result: Result) -> None:
     first, *oracle = result.dtypes
     columns = [
-        "loss",
-        "reference",
-        "port",
-        f"difference, {first}",
-        *(f"difference, {dtype}" for dtype in oracle),
+        _("loss"),
+        _("reference"),
+        _("port"),
+        *(_("difference, {dtype}", dtype=dtype) for dtype in result.dtypes),
     ]
     losses = table(*columns)
     others = {(loss.dtype, loss.iteration, loss.name): loss for loss in result.losses}
@@ -83,14 +87,17 @@ def _print_losses(console: Console, result: Result) -> None:
             *("-" if other is None else number(other.difference) for other in more),
         )
     show(console, losses)
-    largest = (f"{number(result.largest_loss_difference(dtype))} in {dtype}" for dtype in result.dtypes)
-    console.print(f"largest loss difference: {', '.join(largest)}\n")
+    largest = [
+        _("{difference} in {dtype}", difference=number(result.largest_loss_difference(dtype)), dtype=dtype)
+        for dtype in result.dtypes
+    ]
+    console.print(_("largest loss difference: {differences}", differences=", ".join(largest)) + "\n")
 
 
 def _print_quantities(console: Console, result: Result) -> None:
     judging = result.dtypes[-1]
-    columns = [*(f"error, {dtype}" for dtype in result.dtypes), _limit_heading(judging)]
-    quantities = table("quantity", "compared", *columns, "differ")
+    columns = [*(_("error, {dtype}", dtype=dtype) for dtype in result.dtypes), _limit_heading(judging)]
+    quantities = table(_("quantity"), _("compared"), *columns, _("differ"))
     for quantity in SCALES:
         rows = result.rows.where(quantity=quantity)
         if not rows:
@@ -105,7 +112,7 @@ def _print_quantities(console: Console, result: Result) -> None:
 
 def _limit_heading(dtype: str) -> str:
     later = {limits[1] for limits in LIMITS[dtype].values()}
-    return "limit, iteration 0" if later == {math.inf} else "limit"
+    return _("limit, iteration 0") if later == {math.inf} else _("limit")
 
 
 def _worst(rows: Rows, dtype: str) -> str:
@@ -124,36 +131,50 @@ def _limit(rows: Rows, dtype: str) -> str:
 def _print_mismatches(console: Console, mismatches: Sequence[Row]) -> None:
     if not mismatches:
         return
-    differing = table("what differs", "run", "iteration", "quantity", "error", "limit", "status")
+    differing = table(
+        _("what differs"), _("run"), _("iteration"), _("quantity"), _("error"), _("limit"), _("status")
+    )
     for row in mismatches[:_SHOWN_MISMATCHES]:
-        iteration = "initial" if row.iteration < 0 else str(row.iteration)
+        iteration = _iteration(row)
         figures = ("-", "-") if math.isnan(row.limit) else apart(row.error, row.limit)
         differing.add_row(escape(row.label), row.dtype, iteration, row.quantity, *figures, _status(row))
     show(console, differing)
-    for note in dict.fromkeys(
-        f"{row.label}: {row.note}" for row in mismatches[:_SHOWN_MISMATCHES] if row.note
-    ):
-        console.print(f"  {escape(note)}")
+    _print_row_notes(console, mismatches[:_SHOWN_MISMATCHES])
     hidden = len(mismatches) - _SHOWN_MISMATCHES
     if hidden > 0:
-        console.print(f"  ... and {hidden} more (dgtool report -o rows.csv has them all)")
+        console.print(_("  ... and {count} more (dgtool report -o rows.csv has them all)", count=hidden))
     console.print()
 
 
+def _iteration(row: Row) -> str:
+    return _("initial") if row.iteration < 0 else str(row.iteration)
+
+
+def _print_row_notes(console: Console, rows: Iterable[Row]) -> None:
+    """Print what rows note, each once."""
+    for note in dict.fromkeys(
+        say("{label}: {note}", label=row.label, note=row.note) for row in rows if row.note
+    ):
+        console.print(f"  {escape(render(note))}")
+
+
 def _print_notes(console: Console, result: Result) -> None:
-    def counted(status: str, text: Callable[[int], str]) -> None:
+    def counted(status: str, text: Message) -> None:
         found = result.rows.where(status=status, dtype=result.dtypes[-1])
         notes = [note for note in dict.fromkeys(found.texts("note")) if note]
         if notes:
-            console.print(f"[dim]{text(len(found))}: {escape('; '.join(notes))}[/]")
+            says = render(text.filled(count=len(found), notes=_("; ").join(map(render, notes))))
+            console.print(f"[dim]{escape(says)}[/]")
 
-    counted("framework", lambda count: f"{count} comparisons show a known framework difference, exactly")
-    counted("unjudged", lambda count: f"{count} comparisons could not be judged")
+    counted("framework", say("{count} comparisons show a known framework difference, exactly: {notes}"))
+    counted("unjudged", say("{count} comparisons could not be judged: {notes}"))
     if result.shared_hyperparameters and "float64" in result.dtypes:
-        console.print(
-            f"[dim]float64: {len(result.shared_hyperparameters)} of Torch's layers and optimizers "
-            f"use Paddle's numbers, which are rounded to float32[/]"
+        says = _(
+            "float64: {count} of Torch's layers and optimizers use Paddle's numbers, which are rounded to "
+            "float32",
+            count=len(result.shared_hyperparameters),
         )
+        console.print(f"[dim]{says}[/]")
 
 
 def print_gradients(
@@ -169,31 +190,35 @@ def print_gradients(
     }
     beside = result.dtypes[0] != "float64" and bool(oracle)
     columns = [
-        "gradient",
-        "reference norm",
-        "port norm",
-        "max abs",
-        "relative L2",
-        "cosine",
-        "signs",
-        "worst at",
+        _("gradient"),
+        _("reference norm"),
+        _("port norm"),
+        _("max abs"),
+        _("relative L2"),
+        _("cosine"),
+        _("signs"),
+        _("worst at"),
     ]
-    gradients = table(*columns, *(["float64 rel L2"] if beside else []), "status")
+    gradients = table(*columns, *([_("float64 rel L2")] if beside else []), _("status"))
     for row in rows:
         exact = oracle.get((row.network, row.name))
         more = [number(exact.metrics.relative_l2) if exact and exact.metrics else "-"] if beside else []
         gradients.add_row(
             escape(row.label), *_gradient_cells(row), *more, _status(exact if beside and exact else row)
         )
-    console.print(f"gradients of iteration {iteration} ({result.dtypes[0]}), before the step")
+    console.print(
+        _(
+            "gradients of iteration {iteration} ({dtype}), before the step",
+            iteration=iteration,
+            dtype=result.dtypes[0],
+        )
+    )
     show(console, gradients)
-    for row in rows:
-        if not row.good and row.note:
-            console.print(f"  {escape(row.label)}: {escape(row.note)}")
+    _print_row_notes(console, [row for row in rows if not row.good])
     if differing:
-        console.print(f"[bold red]MISMATCH[/]: {differing} gradients differ")
+        console.print(_("[bold red]MISMATCH[/]: {count} gradients differ", count=differing))
     else:
-        console.print("[bold green]PASS[/]: no gradient differs")
+        console.print(_("[bold green]PASS[/]: no gradient differs"))
 
 
 def _gradient_cells(row: Row) -> list[str]:
@@ -214,36 +239,44 @@ def _gradient_cells(row: Row) -> list[str]:
 
 def print_pairs(console: Console, rows: Rows, names: tuple[str, str]) -> None:
     """Print rows compared from files, each with the tolerance that would have let it pass."""
-    pairs = table("entry", "iteration", "quantity", "max abs", "mean abs", "error", "limit", "status")
-    for row in (row for row in rows if row.status != "unkept"):
+    kept = [row for row in rows if row.status != "unkept"]
+    columns = _("entry"), _("iteration"), _("quantity"), _("max abs"), _("mean abs"), _("error"), _("limit")
+    pairs = table(*columns, _("status"))
+    for row in kept:
         found = row.metrics
         figures = ("-", "-") if found is None else (number(found.max_abs), number(found.mean_abs))
         judged = ("-", "-") if math.isnan(row.limit) else (number(row.error), number(row.limit))
-        iteration = "initial" if row.iteration < 0 else str(row.iteration)
-        pairs.add_row(escape(row.label), iteration, row.quantity, *figures, *judged, _status(row))
-    console.print(f"{escape(names[0])} (reference) against {escape(names[1])} (port)")
+        pairs.add_row(escape(row.label), _iteration(row), row.quantity, *figures, *judged, _status(row))
+    print_sides(console, names)
     show(console, pairs)
-    for note in dict.fromkeys(
-        f"{row.label}: {row.note}" for row in rows if row.note and row.status != "unkept"
-    ):
-        console.print(f"  {escape(note)}")
-    bad = [row for row in rows if not row.good and row.status != "unkept"]
-    unkept = sum(row.status == "unkept" for row in rows)
+    _print_row_notes(console, kept)
+    console.print(_outcome(rows, kept))
+
+
+def _outcome(rows: Rows, kept: Sequence[Row]) -> str:
+    """Say what comparing files shows; with markup."""
+    bad = [row for row in kept if not row.good]
+    unkept = len(rows) - len(kept)
     if unkept and not bad:
-        agree = len(rows) - unkept
-        console.print(
-            f"[bold yellow]INCOMPLETE[/]: {agree} agree, but the values of {unkept} more were not kept; "
-            f"record them with --keep '*'"
+        return _(
+            "[bold yellow]INCOMPLETE[/]: {agree} agree, but the values of {unkept} more were not kept; "
+            "record them with --keep '*'",
+            agree=len(kept),
+            unkept=unkept,
         )
-    elif bad:
-        console.print(
-            f"[bold red]MISMATCH[/]: {len(bad)} of {len(rows)} differ; first: {escape(bad[0].label)}"
+    if bad:
+        return _(
+            "[bold red]MISMATCH[/]: {bad} of {count} differ; first: {label}",
+            bad=len(bad),
+            count=len(rows),
+            label=escape(bad[0].label),
         )
-    elif hidden(rows):
+    if hidden(rows):
         unjudged = sum(row.status in ("unjudged", "inconclusive") for row in rows)
-        console.print(
-            f"[bold yellow]INCONCLUSIVE[/]: {len(rows) - unjudged} agree; in {unjudged} more "
-            f"rounding may be as large as a mistake (float64 traces tell)"
+        return _(
+            "[bold yellow]INCONCLUSIVE[/]: {agree} agree; in {unjudged} more rounding may be as large as a "
+            "mistake (float64 traces tell)",
+            agree=len(rows) - unjudged,
+            unjudged=unjudged,
         )
-    else:
-        console.print(f"[bold green]PASS[/]: all {len(rows)} agree")
+    return _("[bold green]PASS[/]: all {count} agree", count=len(rows))
