@@ -1,10 +1,10 @@
-"""What every command does with the shell: errors, exit codes, consoles, progress."""
+"""What every command does with the shell: errors, exit codes, consoles."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +15,13 @@ if TYPE_CHECKING:
 
     from converter import ConverterError
     from parity import ParityError
-    from parity.process import Role
 
 __all__ = [
-    "byte_progress",
     "byte_size",
     "errors_to_exit_codes",
     "output_console",
     "print_json",
-    "run_progress",
-    "side_progress",
+    "printable",
 ]
 
 _PLAIN_WIDTH = 160
@@ -48,7 +45,7 @@ def errors_to_exit_codes(json_output: bool = False) -> Iterator[None]:
             print_json({"error": str(error) or "out of memory", "problems": []})
         raise typer.Exit(3) from error
     except _own_errors() as error:
-        typer.echo("\n".join(map(_printable, f"dgtool: {error}".split("\n"))), err=True)
+        typer.echo("\n".join(map(printable, f"dgtool: {error}".split("\n"))), err=True)
         if json_output:
             problems = [str(problem) for problem in getattr(error, "problems", ())]
             print_json({"error": str(error), "problems": problems})
@@ -63,7 +60,7 @@ def _own_errors() -> tuple[type[ConverterError], type[ParityError]]:
     return ConverterError, ParityError
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
     """Take out what a terminal would obey: errors quote names from strangers' files."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
@@ -94,55 +91,3 @@ def byte_size(text: str) -> int:
     if match is None or match[2].upper() not in _UNITS or float(match[1]) * _UNITS[match[2].upper()] < 1:
         raise UsageError(f"'{text}' is no size; write it as in 500MB or 5GiB")
     return int(float(match[1]) * _UNITS[match[2].upper()])
-
-
-@contextmanager
-def byte_progress(total: int, quiet: bool) -> Iterator[Callable[[str, int], None]]:
-    """Show a bar of bytes on standard error, naming each tensor; nothing where that is no terminal."""
-    if quiet:
-        yield lambda name, size: None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = BarColumn(), DownloadColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task("reading", total=total)
-        yield lambda name, size: bars.update(task, advance=size, description=escape(name))
-
-
-@contextmanager
-def run_progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar of iterations on standard error; nothing where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True, quiet=quiet)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(label, total=total)
-        yield lambda: bars.advance(task)
-
-
-@contextmanager
-def side_progress(
-    totals: dict[str, int], iters: int, quiet: bool
-) -> Iterator[Callable[[Role, int, int], None]]:
-    """Show a bar for each side on standard error while the workers run; nothing where that is no terminal.
-
-    ``totals`` are the iterations of all runs by the side's label, in the order reference, port.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True, quiet=quiet)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks = [bars.add_task(label, total=total) for label, total in totals.items()]
-
-        def advance(role: Role, run: int, iteration: int) -> None:
-            bars.update(tasks[0 if role == "reference" else 1], completed=run * iters + iteration + 1)
-
-        yield advance

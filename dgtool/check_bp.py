@@ -12,7 +12,8 @@ import typer
 
 from dgtool import _options as options
 from dgtool._options import DType, given_options
-from dgtool._shell import errors_to_exit_codes, output_console, side_progress
+from dgtool._progress import progress, side_labels
+from dgtool._shell import errors_to_exit_codes, output_console
 
 if TYPE_CHECKING:
     from parity import Result, Run
@@ -207,8 +208,8 @@ def run_check(
         described = placed(described, *places)
     completed = described.options(given)
     runs = runs_of(iters, dtype, oracle, record, lockstep)
-    labels = (f"{described.reference.framework} (reference)", f"{described.port.framework} (port)")
-    with side_progress(dict.fromkeys(labels, iters * len(runs)), iters, quiet) as progress:
+    frameworks = {"reference": described.reference.framework, "port": described.port.framework}
+    with progress(quiet, side_labels(frameworks, iters * len(runs)), iters) as shown:
         return check(
             described,
             completed,
@@ -217,7 +218,7 @@ def run_check(
             weights=weights,
             threads=threads,
             keep=keep,
-            progress=progress,
+            progress=shown,
             reference=reference,
             command=shlex.join(["dgtool", *sys.argv[1:]]),
         )

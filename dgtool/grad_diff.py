@@ -12,6 +12,7 @@ import typer
 
 from dgtool import _options as options
 from dgtool._options import DType, given_options
+from dgtool._progress import progress
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
 from dgtool.check_bp import run_check
 
@@ -108,9 +109,11 @@ def grad_diff(
                 )
             if not run.is_dir():
                 raise UsageError(f"{run}: no such folder; give the --out of an earlier check-bp")
-            result = Result.load(run)
-            for each in reports:
-                write(result, run, each)
+            with progress(quiet or json_output, doing=f"reading {run}") as shown:
+                result = Result.load(run)
+                for each in reports:
+                    shown.phase(f"writing {each}")
+                    write(result, run, each)
         else:
             with tempfile.TemporaryDirectory(prefix="dgtool-") as folder:
                 result = run_check(

@@ -31,6 +31,7 @@ from parity.errors import CouldNotRunError, TraceError
 from parity.pair import Pair, Place
 from parity.place import command_of, variables_of
 from parity.process import Run, spool_folder
+from parity.progress import SILENT, Progress
 from parity.recording import Recording, batch_digest, record_side
 from parity.renaming import rules_of
 from parity.sources import Stamps, changed, note, noting, own_digest, stamp
@@ -77,7 +78,7 @@ def recorded_reference(
     weights: Path | None = None,
     threads: int = 1,
     also: Sequence[Path] = (),
-    progress: Callable[[int, int], None] = lambda run, iteration: None,
+    progress: Progress = SILENT,
     record: Callable[..., Any] = record_side,
 ) -> Iterator[Reference]:
     """Give a recording of the reference, from the folder ``cache`` or made now; without one, for this once.
