@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -22,17 +24,18 @@ __all__ = [
     "output_console",
     "print_json",
     "printable",
+    "unwind_when_terminated",
 ]
 
 _PLAIN_WIDTH = 160
-
+_ASK_AGAIN_SECONDS = 15.0
 
 _UNITS = {"": 1, "B": 1, **{f"{letter}B": 1000**n for n, letter in enumerate("KMGT", 1)}}
 _UNITS |= {f"{letter}IB": 1024**n for n, letter in enumerate("KMGT", 1)}
 
 
 @contextmanager
-def errors_to_exit_codes(json_output: bool = False) -> Iterator[None]:
+def errors_to_exit_codes(json_output: bool = False, indent: int | None = 2) -> Iterator[None]:
     """Turn the packages' own errors into one message and an exit code; into JSON too with ``json_output``."""
     try:
         yield
@@ -42,13 +45,13 @@ def errors_to_exit_codes(json_output: bool = False) -> Iterator[None]:
     except (OSError, MemoryError) as error:
         typer.echo(f"dgtool: {error or 'out of memory'}", err=True)
         if json_output:
-            print_json({"error": str(error) or "out of memory", "problems": []})
+            print_json({"error": str(error) or "out of memory", "problems": []}, indent)
         raise typer.Exit(3) from error
     except _own_errors() as error:
         typer.echo("\n".join(map(printable, f"dgtool: {error}".split("\n"))), err=True)
         if json_output:
             problems = [str(problem) for problem in getattr(error, "problems", ())]
-            print_json({"error": str(error), "problems": problems})
+            print_json({"error": str(error), "problems": problems}, indent)
         raise typer.Exit(error.exit_code) from error
 
 
@@ -76,11 +79,11 @@ def output_console(quiet: bool = False) -> Console:
     return console if console.is_terminal else Console(quiet=quiet, highlight=False, width=_PLAIN_WIDTH)
 
 
-def print_json(content: Any) -> None:
-    """Print one JSON document, and nothing else, on standard output."""
+def print_json(content: Any, indent: int | None = 2) -> None:
+    """Print one JSON document, and nothing else, on standard output; in one line if ``indent`` is None."""
     from parity.result import json_safe
 
-    typer.echo(json.dumps(json_safe(content), indent=2, allow_nan=False))
+    typer.echo(json.dumps(json_safe(content), indent=indent, allow_nan=False))
 
 
 def byte_size(text: str) -> int:
@@ -91,3 +94,21 @@ def byte_size(text: str) -> int:
     if match is None or match[2].upper() not in _UNITS or float(match[1]) * _UNITS[match[2].upper()] < 1:
         raise UsageError(f"'{text}' is no size; write it as in 500MB or 5GiB")
     return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def unwind_when_terminated() -> None:
+    """Have a request to terminate unwind this process as an interruption does."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    if hasattr(signal, "setitimer"):
+        # An exit that happens to be raised within a finalizer is lost: then it is asked for again.
+        signal.signal(signal.SIGALRM, lambda *_: _exit(number))
+        signal.setitimer(signal.ITIMER_REAL, _ASK_AGAIN_SECONDS, _ASK_AGAIN_SECONDS)
+    _exit(number)
+
+
+def _exit(number: int) -> None:
+    raise SystemExit(128 + number)
