@@ -120,8 +120,8 @@ class _Live(Shown):
                 self._tasks[name] = self._bars.add_task(
                     escape(part.label), total=part.total, amount="", remaining=""
                 )
-            said = {"amount": part.amount, "remaining": part.remaining}
-            self._bars.update(self._tasks[name], completed=part.done, **said)
+            amount, remaining = part.amount, part.remaining
+            self._bars.update(self._tasks[name], completed=part.done, amount=amount, remaining=remaining)
 
 
 class _Plain(Shown):

@@ -27,12 +27,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from parity.errors import CouldNotRunError, TraceError
+from parity.errors import CouldNotRunError
 from parity.pair import Pair, Place
 from parity.place import command_of, variables_of
 from parity.process import Run, spool_folder
 from parity.progress import SILENT, Progress
-from parity.recording import Recording, batch_digest, record_side
+from parity.recording import batch_digest, record_side
 from parity.renaming import rules_of
 from parity.sources import Stamps, changed, note, noting, own_digest, stamp
 
@@ -203,12 +203,13 @@ def _find(folder: Path) -> Path | None:
     """Return an entry that is whole, and whose files are as they were."""
     for entry in sorted(folder.glob("*")):
         manifest = _manifest(entry)
-        if manifest is None or changed(manifest["files"]):
-            continue
-        with suppress(TraceError):
-            Recording.open(entry / RECORDING)
+        if manifest and not changed(manifest["files"]) and _bytes(entry) == manifest["bytes"]:
             return entry
     return None
+
+
+def _bytes(entry: Path) -> int:
+    return sum(path.stat().st_size for path in (entry / RECORDING).rglob("*") if path.is_file())
 
 
 def _manifest(entry: Path) -> dict[str, Any] | None:
@@ -238,7 +239,7 @@ def _in_use(entry: Path) -> Iterator[dict[str, Any] | None]:
 
 def _store(folder: Path, partial: Path, files: Stamps) -> Path:
     """Move what was recorded to its place; what another process put there meanwhile is as good."""
-    size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+    size = _bytes(partial)
     name = hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()[:20]
     whole = partial / "entry"
     whole.mkdir()
@@ -246,7 +247,7 @@ def _store(folder: Path, partial: Path, files: Stamps) -> Path:
     (whole / MANIFEST).write_text(json.dumps({"schema": _SCHEMA, "bytes": size, "files": dict(files)}))
     folder.mkdir(exist_ok=True)
     entry = folder / name
-    if _manifest(entry) is None:
+    if (there := _manifest(entry)) is None or _bytes(entry) != there["bytes"]:
         shutil.rmtree(entry, ignore_errors=True)
     with suppress(OSError):
         whole.rename(entry)
