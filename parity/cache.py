@@ -38,7 +38,7 @@ from parity.sources import Stamps, changed, note, noting, own_digest, stamp
 
 __all__ = ["LIMIT_BYTES", "Reference", "default_folder", "interpreter", "key_of", "recorded_reference"]
 
-LIMIT_BYTES = 4 << 30
+LIMIT_BYTES = 10_000_000_000
 """How much is kept, all entries together; the least recently used go first."""
 MANIFEST, RECORDING = "manifest.json", "recording"
 _SCHEMA = "dgtool.cache/1"
