@@ -23,6 +23,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TOOL = [sys.executable, "-m", "dgtool"]
+_READY_SECONDS = 3.0
+"""After a verdict the next process gets ready, which the port alone should not have to run beside."""
 
 
 def spread(values: list[float]) -> str:
@@ -65,6 +67,7 @@ def main() -> None:
             said = json.loads(watcher.stdout.readline())
             print(f"first verdict, the reference run: {said['seconds']:.2f} s")
             for number in range(given.rounds):
+                time.sleep(_READY_SECONDS)
                 alone.append(timed(record, folder, environment))
                 changed = text
                 if given.mistake and number == given.rounds - 1:

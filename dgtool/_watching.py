@@ -1,4 +1,4 @@
-"""One attempt of `dgtool watch`, and making another whenever something is saved.
+"""Making another attempt of `dgtool watch` whenever something is saved.
 
 Every attempt runs in a process of its own, so that nothing of an earlier one is left: the pair, its weights
 and its batches are imported anew. It is started while nothing happens and waits, with dgtool's own modules
@@ -12,155 +12,22 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
 
 import typer
 from watchfiles import Change, watch
 
-from dgtool._progress import progress, side_labels
-from dgtool._shell import errors_to_exit_codes, output_console, print_json, unwind_when_terminated
-from parity import Pair, Result, Run, check, load_pair
-from parity.cache import recorded_reference
-from parity.pair import Place
-from parity.place import placed
-from parity.process import ROLES
-from parity.report import print_findings, print_verdict
-from parity.sources import Stamps, changed, installed, note, noting, stamp
+from dgtool._attempt import Attempt, Request, attempt, print_watched
+from dgtool._shell import errors_to_exit_codes, unwind_when_terminated
+from parity.sources import changed, stamp
 
-__all__ = ["Request", "attempt", "watch_on"]
+__all__ = ["watch_on"]
 
 _STARTED_MILLISECONDS = 100
 _SETTLE_MILLISECONDS = 50
 _GRACE_SECONDS = 15.0
-_SHOWN_FILES = 6
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be checked, again and again."""
-
-    pair: str
-    given: Mapping[str, Any]
-    runs: Sequence[Run]
-    places: tuple[Place, Place]
-    weights: Path | None
-    threads: int
-    cache: Path | None
-    also: Sequence[Path]
-    out: Path
-    command: str
-    as_json: bool
-    quiet: bool
-
-
-@dataclass
-class Attempt:
-    """What an attempt came to."""
-
-    exit_code: int = 0
-    files: dict[str, str] = field(default_factory=dict)
-    """What it was made of and a person may save, with stamps; as much as was found out, if it failed."""
-
-    @property
-    def sources(self) -> list[str]:
-        """The files among them, without the folders of modules."""
-        return [path for path, said in self.files.items() if not said.startswith("names:")]
-
-    def note(self, stamps: Stamps, read_by_side: bool) -> None:
-        """Add what was read, but for data that a side reads: it may well be the side that writes it."""
-        for path, said in stamps.items():
-            if not (installed(path) or (read_by_side and said.startswith("stat:"))):
-                self.files[path] = said
-
-
-def attempt(request: Request, made: Attempt, saved: Sequence[str] = ()) -> None:
-    """Check once, with a recorded reference if there is one, and print the verdict; fills ``made``.
-
-    ``saved`` are the files that this is on account of. Raises what checking raises.
-    """
-    begun = time.monotonic()
-    notes = note()
-    with noting() as noted:
-        try:
-            with _on_a_fresh_screen(request):
-                with notes.of_opened_files():
-                    pair = placed(load_pair(request.pair), *request.places)
-                made.note(notes.stamps(), read_by_side=False)
-                result, fresh = _checked(request, pair, made)
-        finally:
-            made.note(notes.stamps(), read_by_side=False)
-            for role in ROLES:
-                made.note(noted.stamps(role), read_by_side=True)
-    made.exit_code = result.exit_code
-    _show(request, result, saved, "run" if fresh else "from the cache", time.monotonic() - begun)
-
-
-def _checked(request: Request, pair: Pair, made: Attempt) -> tuple[Result, bool]:
-    options = pair.options(request.given)
-    iters = request.runs[0].iters
-    frameworks = {"reference": pair.reference.framework, "port": pair.port.framework}
-    sides = side_labels(frameworks, iters * len(request.runs))
-    common: dict[str, Any] = {"threads": request.threads}
-    with (
-        progress(request.quiet or request.as_json, sides, iters) as shown,
-        recorded_reference(
-            pair,
-            options,
-            request.runs,
-            cache=request.cache,
-            weights=request.weights,
-            also=request.also,
-            progress=shown,
-            **common,
-        ) as reference,
-    ):
-        made.note(reference.files, read_by_side=True)
-        common |= {"reference": reference.folder, "progress": shown, "command": request.command}
-        return check(pair, options, request.runs, request.out, **common), reference.fresh
-
-
-@contextmanager
-def _on_a_fresh_screen(request: Request) -> Iterator[None]:
-    """Leave what was last seen where it is until there is something new, be it an error."""
-    try:
-        yield
-    finally:
-        if not (request.as_json or request.quiet):
-            output_console().clear()  # a terminal's; nothing elsewhere
-
-
-def _show(request: Request, result: Result, saved: Sequence[str], reference: str, seconds: float) -> None:
-    if request.as_json:
-        said = {
-            "verdict": result.verdict,
-            "exit_code": result.exit_code,
-            "findings": [found.to_json() for found in result.findings],
-            "reference": reference,
-            "seconds": round(seconds, 3),
-            "saved": list(saved),
-            "out": str(request.out),
-        }
-        print_json(said, indent=None)
-        return
-    console = output_console(request.quiet)
-    print_findings(console, result.findings)
-    print_verdict(console, result)
-    about = f"{', '.join(map(_named, saved))} saved; " if saved else ""
-    took = f"{seconds:.1f} s; the reference: {reference}; result: {request.out}"
-    console.print(f"{datetime.now():%H:%M:%S}: {about}{took}", style="dim", markup=False)
-
-
-def _named(path: str) -> str:
-    """Return how a path is shown: from here, if it is below."""
-    here = os.path.join(Path.cwd(), "")  # noqa: PTH118
-    return path.removeprefix(here)
 
 
 class _Child:
@@ -185,7 +52,6 @@ class _Child:
             self._process.join()
             typer.echo(f"dgtool: the check ended with exit code {self._process.exitcode}", err=True)
             return Attempt(3)
-        self._process.join(_GRACE_SECONDS)
         return made
 
     def stop(self) -> None:
@@ -214,8 +80,8 @@ def _attempt_when_told(connection: Connection, request: Request) -> None:
             attempt(request, made, saved)
     except typer.Exit as end:
         made.exit_code = end.exit_code
-    if not (request.as_json or request.quiet):
-        _print_watched(made)
+    if request.is_read:
+        print_watched(made)
     connection.send(made)
 
 
@@ -224,13 +90,6 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _print_watched(made: Attempt) -> None:
-    named = sorted(map(_named, made.sources), key=lambda path: (path.startswith(os.sep), path))
-    more = f" and {len(named) - _SHOWN_FILES} more" if len(named) > _SHOWN_FILES else ""
-    text = f"watching {', '.join(named[:_SHOWN_FILES])}{more}; Ctrl-C ends"
-    output_console().print(text, style="dim", markup=False)
 
 
 class _Saves:
@@ -272,20 +131,31 @@ class _Saves:
         self._tell.close()
 
 
+class _Children:
+    """The process that makes an attempt, or is ready to make the next one."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self.current = _Child(request)
+
+    def renew(self) -> None:
+        """End what is left of an attempt, and get ready for another."""
+        self.current.stop()
+        self.current = _Child(self._request)
+
+
 def watch_on(request: Request) -> None:
     """Check, and check again whenever a file is saved that matters; ends by an interruption."""
     known: dict[str, str] = dict.fromkeys(_given_files(request), "stat")
     saved: list[str] = []
-    child = _Child(request)
+    children = _Children(request)
     try:
         while True:
             known = {path: stamp(path, said.partition(":")[0]) for path, said in known.items()}
-            child.go(saved)
-            saved = _until_saved(child, known)
-            child.stop()
-            child = _Child(request)
+            children.current.go(saved)
+            saved = _until_saved(children, known)
     finally:
-        child.stop()
+        children.current.stop()
 
 
 def _given_files(request: Request) -> list[str]:
@@ -298,21 +168,24 @@ def _given_files(request: Request) -> list[str]:
     return [str(path.absolute()) for path in files]
 
 
-def _until_saved(child: _Child, known: dict[str, str]) -> list[str]:
-    """Wait until something is saved, and return it; ``known`` grows by what the attempt was made of.
+def _until_saved(children: _Children, known: dict[str, str]) -> list[str]:
+    """Wait until something is saved, and return it; a process is ready for the next attempt then.
 
-    What was saved while nobody watched is told by the stamps.
+    ``known`` grows by what this attempt was made of; its stamps tell of what was saved while nobody watched.
     """
     done = False
     while True:
         saves = _Saves(known)
         try:
             while True:
-                ready = wait([saves.connection] if done else [saves.connection, child.connection])
+                ready = wait([saves.connection] if done else [saves.connection, children.current.connection])
                 if saves.connection in ready and (found := saves.connection.recv() or changed(known)):
+                    if not done:
+                        children.renew()
                     return found
-                if not done and child.connection in ready:
-                    known |= child.result().files
+                if not done and children.current.connection in ready:
+                    known |= children.current.result().files
+                    children.renew()
                     done = True
                     break
         finally:

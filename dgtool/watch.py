@@ -88,7 +88,7 @@ def watch(
 
     """
     with errors_to_exit_codes(json_output, indent=None):
-        from dgtool._watching import Attempt, Request, attempt, watch_on
+        from dgtool._attempt import Attempt, Request, attempt
         from parity.cache import default_folder
         from parity.place import place_of
 
@@ -115,11 +115,14 @@ def watch(
             command=shlex.join(["dgtool", *sys.argv[1:]]),
             as_json=json_output,
             quiet=quiet,
+            once=once,
         )
         if once:
             made = Attempt()
             attempt(request, made)
             raise typer.Exit(made.exit_code)
-        if not (json_output or quiet):
+        from dgtool._watching import watch_on
+
+        if request.is_read:
             output_console().print(f"watching {pair}; Ctrl-C ends", style="dim", markup=False)
         watch_on(request)

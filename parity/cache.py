@@ -45,6 +45,9 @@ _SCHEMA = "dgtool.cache/1"
 _ABANDONED_SECONDS = 86400.0
 _TERMINAL = ("COLUMNS", "LINES", "OLDPWD", "PWD", "SHLVL", "TERM", "TERM_PROGRAM", "WINDOWID", "_")
 """Variables that say where a command was typed, and nothing of what it computes."""
+_LOADED = own_digest()
+"""Of the programs that this process runs; they may be other ones on the disk later."""
+_DRIVER = "/proc/driver/nvidia/version"
 _INTERPRETER = "import sys; sys.path.pop(0)\nfrom parity.interpreter import interpreter; print(interpreter())"
 
 
@@ -103,21 +106,14 @@ def recorded_reference(
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(prefix=".partial.", dir=root) as name:
         partial = Path(name)
-        spools = (str(partial), *_spools())
-        with noting() as noted, note().of_opened_files(*spools):
-            record(
-                pair,
-                options,
-                runs,
-                "reference",
-                partial / RECORDING,
-                weights=weights,
-                threads=threads,
-                progress=progress,
-            )
+        with noting() as noted:
+            with note().of_opened_files(str(partial), str(noted.folder), *_spools()):
+                arguments: dict[str, Any] = {"weights": weights, "threads": threads, "progress": progress}
+                record(pair, options, runs, "reference", partial / RECORDING, **arguments)
             files, complete = {**note().stamps(), **noted.stamps("reference")}, noted.complete
         # A file that was saved meanwhile, or that a worker could not account for: in doubt, nothing is kept.
-        kept = root is not None and complete and not changed(files) and key() == before
+        same = not changed(files) and key() == before and own_digest() == _LOADED
+        kept = root is not None and complete and same
         if not kept:
             yield Reference(partial / RECORDING, files, fresh=True)
             return
@@ -141,7 +137,7 @@ def key_of(
     variables = {name: value for name, value in os.environ.items() if name not in _TERMINAL}
     content = {
         "schema": _SCHEMA,
-        "dgtool": own_digest(),
+        "dgtool": _LOADED,
         "pair": pair.name,
         "reference": asdict(pair.reference),
         # Weights are asked of the Torch side, whichever it is.
@@ -156,7 +152,7 @@ def key_of(
         ],
         "weights": None if weights is None else _contents(weights),
         "also": [_contents(path) for path in also],
-        "machine": [platform.node(), platform.platform()],
+        "machine": [platform.node(), platform.platform(), stamp(_DRIVER, "sha256")],
         "interpreters": [interpreter(Place()), interpreter(place)],
         "variables": variables,
         "folder": str(Path.cwd()),

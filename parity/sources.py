@@ -147,20 +147,23 @@ class Notes:
         """Return everything noted so far; what lies behind links under ``scratch`` by its own path."""
         found = dict(self._opened)
         for module in list(sys.modules.values()):
-            path = getattr(module, "__file__", None)
-            if isinstance(path, str) and not _own(path := os.path.abspath(path)):  # noqa: PTH100
-                if scratch and path.startswith(scratch):
-                    path = os.path.realpath(path)
-                if _standard(path) or _own(path):
-                    continue
+            archive = getattr(getattr(module, "__loader__", None), "archive", None)
+            path = archive or getattr(module, "__file__", None)
+            if isinstance(path, str) and not (_standard(path := _absolute(path, scratch)) or _own(path)):
                 found[path] = stamp(path, "stat" if installed(path) else "sha256")
-        for path, digest in self._sources.items():
-            found[os.path.realpath(path) if scratch and path.startswith(scratch) else path] = digest
+        # What was read and is gone were passing files; a module's source that is gone is a change.
+        found = {path: said for path, said in found.items() if os.path.exists(path)}  # noqa: PTH110
+        found |= {_absolute(path, scratch): digest for path, digest in self._sources.items()}
         for path in [path for path, said in found.items() if said.startswith("sha256:")]:
             folder = os.path.dirname(path)  # noqa: PTH120
             found[folder] = stamp(folder, "names")
-        # What was read and is gone were this process's own passing files.
-        return {path: said for path, said in found.items() if os.path.exists(path)}  # noqa: PTH110
+        return found
+
+
+def _absolute(path: str, scratch: str) -> str:
+    """Return a path that lasts: what lies behind links in a worker's own folder lies elsewhere as well."""
+    path = os.path.abspath(path)  # noqa: PTH100
+    return os.path.realpath(path) if scratch and path.startswith(scratch) else path
 
 
 _GET_CODE = SourceFileLoader.get_code

@@ -102,7 +102,10 @@ CHANGES = {
     "its place": lambda here, _: setattr(here, "places", (place_of(variables=["A=1"]), Place())),
     "a variable": lambda here, monkeypatch: monkeypatch.setenv("FLAGS_of_mine", "1"),
     "what is read unseen": lambda here, _: here.data.write_bytes(b"DATA"),
-    "dgtool": lambda here, monkeypatch: monkeypatch.setattr(caching, "own_digest", lambda: "other"),
+    "dgtool": lambda here, monkeypatch: [
+        monkeypatch.setattr(caching, "_LOADED", "other"),
+        monkeypatch.setattr(caching, "own_digest", lambda: "other"),
+    ],
 }
 
 
@@ -148,6 +151,12 @@ def test_what_was_saved_while_the_reference_ran_is_not_kept(here):
     here.meanwhile = lambda: edit(here.pair / "torch_side.py", "gamma=0.5", "gamma=0.4")
     assert here.ask()
     here.meanwhile = lambda: here.weights.write_bytes(b"others")
+    assert here.ask()
+    assert here.entries() == []
+
+
+def test_what_other_programs_of_dgtool_recorded_than_are_loaded_is_not_kept(here, monkeypatch):
+    monkeypatch.setattr(caching, "own_digest", lambda: "saved since")
     assert here.ask()
     assert here.entries() == []
 
