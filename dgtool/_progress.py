@@ -7,10 +7,11 @@ all of which vanish. Elsewhere, and on a dumb terminal, a plain line now and the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-__all__ = ["Shown", "progress", "side_labels"]
+    from parity.report.writers import Target
+
+__all__ = ["Shown", "progress", "side_labels", "write_reports"]
 
 _LINE_SECONDS = 10.0
 
@@ -180,4 +183,14 @@ def _bars(console: Console) -> Bars:
 
     columns = [TextColumn("{task.description}"), BarColumn(bar_width=30)]
     columns += [TextColumn(f"{{task.fields[{name}]}}") for name in ("amount", "remaining")]
-    return Bars(*columns, console=console, transient=True)
+    # What a command prints meanwhile on standard output is not the bars' affair.
+    return Bars(*columns, console=console, transient=True, redirect_stdout=False)
+
+
+def write_reports(found: Any, folder: Path, targets: Iterable[Target], quiet: bool) -> None:
+    """Write what was found by a run, in as many renderings as are wanted (`parity.report.writers.write`)."""
+    from parity.report.writers import STDOUT, write
+
+    for each in targets:
+        with progress(quiet or each.path == STDOUT, doing=f"writing {each.path}"):
+            write(found, folder, each)

@@ -12,7 +12,7 @@ import typer
 
 from dgtool import _options as options
 from dgtool._options import DType, given_options
-from dgtool._progress import progress, side_labels
+from dgtool._progress import progress, side_labels, write_reports
 from dgtool._shell import errors_to_exit_codes, output_console
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def check_bp(
     """
     with errors_to_exit_codes():
         from parity.place import place_of
-        from parity.report.writers import target, write
+        from parity.report.writers import target
 
         reports = [target(path) for path in report or ()]
         places = (
@@ -160,8 +160,7 @@ def check_bp(
             places=places,
             reference=reference,
         )
-        for each in reports:
-            write(result, out, each)
+        write_reports(result, out, reports, quiet or json_output)
         if json_output:
             from parity.report.json import document
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.test_signals import alive, children_of, heed_interrupts
+from tests.commands.test_signals import alive, children_of, heed_interrupts, wait_for
 from tests.small_pair import FOLDER
 from tests.untraced import untraced
 
@@ -140,7 +140,7 @@ def test_interrupted_in_a_run_it_leaves_nothing(number, code, folder):
     finally:
         found = watcher.end(number)
     assert found == code
-    assert not any(map(alive, [*workers, *children]))
+    wait_for(lambda: not any(map(alive, [*workers, *children])), 10)
     assert sorted(path.name for path in folder.iterdir()) == ["pair"]
     spools = [*Path("/dev/shm").glob("dgtool-*"), *Path(tempfile.gettempdir()).glob("dgtool-*")]
     assert [path for path in spools if any(str(child) in path.name for child in children)] == []
