@@ -68,6 +68,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/verdict.py
 	PYTHONPATH=. $(BIN)/python benchmarks/page.py
+	$(BIN)/python benchmarks/watch.py
 
 clean:
 	rm -rf $(VENV) .venv-padiff docs-site dgtool-run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache

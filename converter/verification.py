@@ -53,12 +53,14 @@ def verify(
     may_have: Callable[[str], bool] = lambda name: False,
     workers: int = 1,
     executor: Executor | None = None,
+    progress: Callable[[str, int], None] = lambda name, size: None,
 ) -> None:
     """Read ``target`` and undo each rule on it: every tensor must be the source's, bit for bit.
 
     Undoing, rather than doing again, means that a rule that lost something cannot agree with itself.
     Only casts are done again, as those that lose cannot be undone. Any file will do, whoever made it.
-    ``may_have`` tells of tensors that it may have besides, as ``num_batches_tracked``.
+    ``may_have`` tells of tensors that it may have besides, as ``num_batches_tracked``. ``progress`` is called
+    with the name of a tensor that was read back, and the bytes since the last call.
     Needs memory for some blocks, not for whole tensors, but for rules that cannot be undone in views.
 
     Raises `VerifyError` naming each tensor that is absent, extra, of another shape or dtype, or
@@ -66,7 +68,9 @@ def verify(
     """
     written = target if isinstance(target, Checkpoint) else open_checkpoint(target)
     with employ(workers, executor) as run:
-        found = list(problems(plan.steps, plan.scalars, plan.target_framework, written, run, may_have))
+        found = list(
+            problems(plan.steps, plan.scalars, plan.target_framework, written, run, may_have, progress)
+        )
     if found:
         head = say(
             "{file} does not hold what the plan makes of {source}:", file=written.file, source=source.file
@@ -81,6 +85,7 @@ def problems(
     written: Checkpoint,
     run: Workers,
     may_have: Callable[[str], bool] = lambda name: False,
+    progress: Callable[[str, int], None] = lambda name, size: None,
 ) -> Iterator[str]:
     """Yield what is wrong with a file that should hold these steps' targets and nothing else."""
     if written.framework not in (None, framework):
@@ -117,7 +122,11 @@ def problems(
             checks.append(Check(step, tuple(found)))
 
     units = list(batches(checks, lambda check: sum(info.nbytes for info in check.written)))
-    results = dict(run.map(run_checks, units))
+    results = {}
+    for number, result in run.map(run_checks, units):
+        results[number] = result
+        read = [info for check in units[number] for info in check.written]
+        progress(read[-1].name, sum(info.nbytes for info in read))
     for number in range(len(units)):
         yield from results[number]
     for name in written.tensors:

@@ -1,11 +1,13 @@
-"""What every command does with the shell: errors, exit codes, consoles, progress."""
+"""What every command does with the shell: errors, exit codes, consoles."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,27 +19,25 @@ if TYPE_CHECKING:
 
     from converter import ConverterError
     from parity import ParityError
-    from parity.process import Role
 
 __all__ = [
-    "byte_progress",
     "byte_size",
     "errors_to_exit_codes",
     "output_console",
     "print_json",
-    "run_progress",
-    "side_progress",
+    "printable",
+    "unwind_when_terminated",
 ]
 
 _PLAIN_WIDTH = 160
-
+_ASK_AGAIN_SECONDS = 15.0
 
 _UNITS = {"": 1, "B": 1, **{f"{letter}B": 1000**n for n, letter in enumerate("KMGT", 1)}}
 _UNITS |= {f"{letter}IB": 1024**n for n, letter in enumerate("KMGT", 1)}
 
 
 @contextmanager
-def errors_to_exit_codes(json_output: bool = False) -> Iterator[None]:
+def errors_to_exit_codes(json_output: bool = False, indent: int | None = 2) -> Iterator[None]:
     """Turn the packages' own errors into one message and an exit code; into JSON too with ``json_output``."""
     try:
         yield
@@ -47,13 +47,13 @@ def errors_to_exit_codes(json_output: bool = False) -> Iterator[None]:
     except (OSError, MemoryError) as error:
         typer.echo(f"dgtool: {error}" if str(error) else _("dgtool: out of memory"), err=True)
         if json_output:
-            print_json({"error": str(error) or "out of memory", "problems": []})
+            print_json({"error": str(error) or "out of memory", "problems": []}, indent)
         raise typer.Exit(3) from error
     except _own_errors() as error:
-        typer.echo("\n".join(map(_printable, f"dgtool: {render(said(error))}".split("\n"))), err=True)
+        typer.echo("\n".join(map(printable, f"dgtool: {render(said(error))}".split("\n"))), err=True)
         if json_output:
             problems = [str(problem) for problem in getattr(error, "problems", ())]
-            print_json({"error": str(error), "problems": problems})
+            print_json({"error": str(error), "problems": problems}, indent)
         raise typer.Exit(error.exit_code) from error
 
 
@@ -65,7 +65,7 @@ def _own_errors() -> tuple[type[ConverterError], type[ParityError]]:
     return ConverterError, ParityError
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
     """Take out what a terminal would obey: errors quote names from strangers' files."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
@@ -81,11 +81,11 @@ def output_console(quiet: bool = False) -> Console:
     return console if console.is_terminal else Console(quiet=quiet, highlight=False, width=_PLAIN_WIDTH)
 
 
-def print_json(content: Any) -> None:
-    """Print one JSON document, and nothing else, on standard output."""
+def print_json(content: Any, indent: int | None = 2) -> None:
+    """Print one JSON document, and nothing else, on standard output; in one line if ``indent`` is None."""
     from parity.result import json_safe
 
-    typer.echo(json.dumps(json_safe(content), indent=2, allow_nan=False))
+    typer.echo(json.dumps(json_safe(content), indent=indent, allow_nan=False))
 
 
 def byte_size(text: str) -> int:
@@ -98,53 +98,19 @@ def byte_size(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
-@contextmanager
-def byte_progress(total: int, quiet: bool) -> Iterator[Callable[[str, int], None]]:
-    """Show a bar of bytes on standard error, naming each tensor; nothing where that is no terminal."""
-    if quiet:
-        yield lambda name, size: None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = BarColumn(), DownloadColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(_("reading"), total=total)
-        yield lambda name, size: bars.update(task, advance=size, description=escape(name))
+def unwind_when_terminated() -> None:
+    """Have a request to terminate unwind this process as an interruption does."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, _terminate)
 
 
-@contextmanager
-def run_progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar of iterations on standard error; nothing where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True, quiet=quiet)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(label, total=total)
-        yield lambda: bars.advance(task)
+def _terminate(number: int, frame: FrameType | None) -> None:
+    if hasattr(signal, "setitimer"):
+        # An exit that happens to be raised within a finalizer is lost: then it is asked for again.
+        signal.signal(signal.SIGALRM, lambda *_: _exit(number))
+        signal.setitimer(signal.ITIMER_REAL, _ASK_AGAIN_SECONDS, _ASK_AGAIN_SECONDS)
+    _exit(number)
 
 
-@contextmanager
-def side_progress(
-    totals: dict[str, int], iters: int, quiet: bool
-) -> Iterator[Callable[[Role, int, int], None]]:
-    """Show a bar for each side on standard error while the workers run; nothing where that is no terminal.
-
-    ``totals`` are the iterations of all runs by the side's label, in the order reference, port.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True, quiet=quiet)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks = [bars.add_task(label, total=total) for label, total in totals.items()]
-
-        def advance(role: Role, run: int, iteration: int) -> None:
-            bars.update(tasks[0 if role == "reference" else 1], completed=run * iters + iteration + 1)
-
-        yield advance
+def _exit(number: int) -> None:
+    raise SystemExit(128 + number)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dgtool._options import JsonOption, PortPythonOption, QuietOption, ReferencePythonOption
+from dgtool._progress import progress
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
 from parity.language import _, say
 
@@ -75,14 +76,16 @@ def align(
             raise UsageError(say("{out} exists; add --force to replace it", out=out))
         if not out.parent.is_dir():
             raise UsageError(say("{parent} is not a folder; create it first", parent=out.parent))
-        found = run(
-            reference,
-            port,
-            [Input.parse(text) for text in inputs],
-            seed=seed,
-            reference_place=place_of(reference_python),
-            port_place=place_of(port_python),
-        )
+        with progress(quiet or json_output) as shown:
+            found = run(
+                reference,
+                port,
+                [Input.parse(text) for text in inputs],
+                seed=seed,
+                reference_place=place_of(reference_python),
+                port_place=place_of(port_python),
+                progress=shown,
+            )
         found.save(out)
         if json_output:
             print_json({"file": str(out), **_as_json(found)})

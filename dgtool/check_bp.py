@@ -12,7 +12,8 @@ import typer
 
 from dgtool import _options as options
 from dgtool._options import DType, given_options
-from dgtool._shell import errors_to_exit_codes, output_console, side_progress
+from dgtool._progress import progress, side_labels, write_reports
+from dgtool._shell import errors_to_exit_codes, output_console
 from parity.language import _, render, say
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def check_bp(
     """
     with errors_to_exit_codes():
         from parity.place import place_of
-        from parity.report.writers import target, write
+        from parity.report.writers import target
 
         reports = [target(path) for path in report or ()]
         places = (
@@ -160,8 +161,7 @@ def check_bp(
             places=places,
             reference=reference,
         )
-        for each in reports:
-            write(result, out, each)
+        write_reports(result, out, reports, quiet or json_output)
         if json_output:
             from parity.report.json import document
 
@@ -212,11 +212,8 @@ def run_check(
         described = placed(described, *places)
     completed = described.options(given)
     runs = runs_of(iters, dtype, oracle, record, lockstep)
-    labels = (
-        _("{framework} (reference)", framework=described.reference.framework),
-        _("{framework} (port)", framework=described.port.framework),
-    )
-    with side_progress(dict.fromkeys(labels, iters * len(runs)), iters, quiet) as progress:
+    frameworks = {"reference": described.reference.framework, "port": described.port.framework}
+    with progress(quiet, side_labels(frameworks, iters * len(runs)), iters) as shown:
         return check(
             described,
             completed,
@@ -225,7 +222,7 @@ def run_check(
             weights=weights,
             threads=threads,
             keep=keep,
-            progress=progress,
+            progress=shown,
             reference=reference,
             command=shlex.join(["dgtool", *sys.argv[1:]]),
         )

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import atexit
 import gc
-import signal
-from types import FrameType
 
 import typer
 
 from dgtool._language import in_language
+from dgtool._shell import unwind_when_terminated
 from dgtool.align import align
 from dgtool.check_bp import check_bp
 from dgtool.compare import compare
@@ -28,6 +27,7 @@ from dgtool.noise_floor import noise_floor
 from dgtool.record import record
 from dgtool.report import report
 from dgtool.verify import verify
+from dgtool.watch import watch
 
 __all__ = ["app", "main"]
 
@@ -50,6 +50,7 @@ for _command in (
     new_pair,
     align,
     check_bp,
+    watch,
     record,
     explain,
     report,
@@ -73,24 +74,8 @@ def _root(
         raise typer.Exit
 
 
-_ASK_AGAIN_SECONDS = 15.0
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    if hasattr(signal, "setitimer"):
-        # An exit that happens to be raised within a finalizer is lost: then it is asked for again.
-        signal.signal(signal.SIGALRM, lambda *_: _exit(number))
-        signal.setitimer(signal.ITIMER_REAL, _ASK_AGAIN_SECONDS, _ASK_AGAIN_SECONDS)
-    _exit(number)
-
-
-def _exit(number: int) -> None:
-    raise SystemExit(128 + number)
-
-
 def main() -> None:
     """Run the command line; a termination request unwinds as an interruption does."""
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        signal.signal(number, _terminate)
+    unwind_when_terminated()
     atexit.register(gc.freeze)  # at its end Python would look through all that was imported: 0.1 s
     app()

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dgtool._options import JsonOption, QuietOption
+from dgtool._progress import progress, side_labels
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
 from parity.language import say
 
@@ -87,10 +88,12 @@ def compare(
             raise typer.Exit(_recordings(reference, port, json_output, quiet))
         if floor is not None:
             raise typer.Exit(_by_floor(reference, port, floor, rtol, atol, log, json_output, quiet))
-        rows = compare_files(reference, port, rtol=rtol, atol=atol)
+        with progress(quiet or json_output, doing="comparing"):
+            rows = compare_files(reference, port, rtol=rtol, atol=atol)
         code = 1 if not rows or not rows.good.all() else 4 if hidden(rows) else 0
         if log is not None:
-            run_reprod_log(reference, port, log)
+            with progress(quiet or json_output, doing="starting reprod_log, with paddle"):
+                run_reprod_log(reference, port, log)
         if json_output:
             said = {0: "pass", 1: "mismatch", 4: "inconclusive"}[code]
             print_json({"result": said, "rows": [*rows_to_json(rows)]})
@@ -100,11 +103,16 @@ def compare(
 
 
 def _recordings(reference: Path, port: Path, json_output: bool, quiet: bool) -> int:
+    from parity.recording import Recording
     from parity.report import print_result
     from parity.report.json import document
     from parity.session import check_recordings
 
-    result = check_recordings(reference, port)
+    both = [Recording.open(path) for path in (reference, port)]
+    total = both[0].runs[0].iters * len(both[0].runs)
+    sides = side_labels({each.role: each.framework for each in both}, total)
+    with progress(quiet or json_output, sides, both[0].runs[0].iters) as shown:
+        result = check_recordings(reference, port, shown)
     if json_output:
         sys.stdout.writelines(document(result))
     else:

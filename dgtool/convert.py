@@ -25,7 +25,8 @@ from dgtool._conversion import (
     print_plan,
 )
 from dgtool._options import ExtraLayersOption, JsonOption, QuietOption
-from dgtool._shell import byte_progress, byte_size, errors_to_exit_codes, output_console, print_json
+from dgtool._progress import progress
+from dgtool._shell import byte_size, errors_to_exit_codes, output_console, print_json
 from parity.language import _, joined, render, say
 
 if TYPE_CHECKING:
@@ -149,41 +150,39 @@ def convert(
         from converter.execute import divide
 
         chosen = _chosen_part(part, finish, verified)
-        opened = prepare(
-            source,
-            pair=pair,
-            extra_layers=extra_layers,
-            model=model,
-            model_python=model_python,
-            rules=rules,
-            assume=assume,
-            source_framework=source_framework,
-            key=key,
-            strip_prefix=strip_prefix,
-            allow_missing=allow_missing,
-            allow_unexpected=allow_unexpected,
-            dtype=dtype,
-            uint16=uint16,
-        )
-        plan = opened.plan()
-        check_target(opened.checkpoint, plan, target, force=force)
-        size = None if max_shard_size is None else byte_size(max_shard_size)
-        division = divide(plan, target, shards=shards, max_shard_bytes=size)
-        mine = division if chosen is None else chosen.share(division)
         done = None
-        if not dry_run:
-            total = sum(shard.nbytes for shard in mine)
-            with (
-                byte_progress(total, quiet or json_output) as progress,
-                open_engine(engine, workers) as executor,
-            ):
-                options: dict[str, Any] = {"shards": shards, "max_shard_size": size, "executor": executor}
-                options |= {"force": force, "progress": progress}
-                done = (
-                    publish(opened, target, **options)
-                    if finish
-                    else run(opened, target, verified=verified, part=chosen, **options)
-                )
+        with progress(quiet or json_output, doing="reading what there is to convert") as shown:
+            opened = prepare(
+                source,
+                pair=pair,
+                extra_layers=extra_layers,
+                model=model,
+                model_python=model_python,
+                rules=rules,
+                assume=assume,
+                source_framework=source_framework,
+                key=key,
+                strip_prefix=strip_prefix,
+                allow_missing=allow_missing,
+                allow_unexpected=allow_unexpected,
+                dtype=dtype,
+                uint16=uint16,
+            )
+            plan = opened.plan()
+            check_target(opened.checkpoint, plan, target, force=force)
+            size = None if max_shard_size is None else byte_size(max_shard_size)
+            division = divide(plan, target, shards=shards, max_shard_bytes=size)
+            mine = division if chosen is None else chosen.share(division)
+            if not dry_run:
+                shown.bytes(sum(shard.nbytes for shard in mine), str(target))
+                with open_engine(engine, workers) as executor:
+                    options: dict[str, Any] = {"shards": shards, "max_shard_size": size, "executor": executor}
+                    options |= {"force": force, "progress": shown.advance}
+                    done = (
+                        publish(opened, target, **options)
+                        if finish
+                        else run(opened, target, verified=verified, part=chosen, **options)
+                    )
         if json_output:
             outcome = {
                 "target": str(target),

@@ -23,7 +23,8 @@ from dgtool._conversion import (
     print_plan,
 )
 from dgtool._options import ExtraLayersOption, JsonOption, QuietOption
-from dgtool._shell import byte_progress, errors_to_exit_codes, output_console, print_json
+from dgtool._progress import progress
+from dgtool._shell import errors_to_exit_codes, output_console, print_json
 from parity.language import render, say
 
 if TYPE_CHECKING:
@@ -116,42 +117,44 @@ def convert_optimizer(
         from converter import UsageError, check_target, open_checkpoint, select, write
         from converter.optimizer import groups_in, optimizer_plan
 
-        opened = prepare(
-            weights,
-            pair=pair,
-            extra_layers=extra_layers,
-            model=model,
-            model_python=model_python,
-            rules=rules,
-            assume=assume,
-            source_framework=source_framework,
-            key=weights_key,
-            strip_prefix=strip_prefix,
-            allow_missing=allow_missing,
-            allow_unexpected=allow_unexpected,
-            dtype=None,
-            uint16=uint16,
-        )
-        weights_plan = opened.plan()
-        state, _ = select(open_checkpoint(source), key)
-        to_paddle = weights_plan.target_framework == "paddle"
-        if not to_paddle and like is None:
-            raise UsageError(say("to Torch, the state of a new optimizer is needed: --like FRESH.pth"))
-        template = state if like is None else open_checkpoint(like)
-        named = opened.checkpoint if names is None or not to_paddle else open_checkpoint(names)
-        plan = optimizer_plan(
-            state,
-            weights_plan,
-            groups_in(template, _parameters(opened, networks)),
-            parameter_names=(named.parameter_names or None) if names is not None or not to_paddle else None,
-            steps=steps,
-        )
-        check_target(state, plan, target, force=force)
+        with progress(quiet or json_output, doing=say("reading what there is to convert")) as shown:
+            opened = prepare(
+                weights,
+                pair=pair,
+                extra_layers=extra_layers,
+                model=model,
+                model_python=model_python,
+                rules=rules,
+                assume=assume,
+                source_framework=source_framework,
+                key=weights_key,
+                strip_prefix=strip_prefix,
+                allow_missing=allow_missing,
+                allow_unexpected=allow_unexpected,
+                dtype=None,
+                uint16=uint16,
+            )
+            weights_plan = opened.plan()
+            state, _ = select(open_checkpoint(source), key)
+            to_paddle = weights_plan.target_framework == "paddle"
+            if not to_paddle and like is None:
+                raise UsageError(say("to Torch, the state of a new optimizer is needed: --like FRESH.pth"))
+            template = state if like is None else open_checkpoint(like)
+            named = opened.checkpoint if names is None or not to_paddle else open_checkpoint(names)
+            plan = optimizer_plan(
+                state,
+                weights_plan,
+                groups_in(template, _parameters(opened, networks)),
+                parameter_names=(named.parameter_names or None)
+                if names is not None or not to_paddle
+                else None,
+                steps=steps,
+            )
+            check_target(state, plan, target, force=force)
+            if not dry_run:
+                shown.bytes(sum(info.nbytes for info in plan.targets), str(target))
+                write(state, plan, target, progress=shown.advance)
         console = output_console(quiet)
-        if not dry_run:
-            total = sum(info.nbytes for info in plan.targets)
-            with byte_progress(total, quiet or json_output) as progress:
-                write(state, plan, target, progress=progress)
         if json_output:
             outcome = {"target": str(target), "written": not dry_run, "verified": not dry_run}
             print_json({**plan_as_json(plan, opened), **outcome})

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dgtool._options import JsonOption, QuietOption
+from dgtool._progress import progress
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
 
 __all__ = ["explain"]
@@ -35,7 +36,8 @@ def explain(
         from parity import Result
         from parity.report import print_findings, print_verdict
 
-        result = Result.load(run)
+        with progress(quiet or json_output, doing=f"reading {run}"):
+            result = Result.load(run)
         if json_output:
             findings = [finding.to_json() for finding in result.findings]
             print_json({"verdict": result.verdict, "findings": findings})

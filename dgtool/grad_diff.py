@@ -12,6 +12,7 @@ import typer
 
 from dgtool import _options as options
 from dgtool._options import DType, given_options
+from dgtool._progress import progress, write_reports
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
 from dgtool.check_bp import run_check
 from parity.language import say
@@ -82,7 +83,7 @@ def grad_diff(
     with errors_to_exit_codes():
         from parity import Result, UsageError
         from parity.report import print_gradients
-        from parity.report.writers import target, write
+        from parity.report.writers import target
         from parity.result import rows_to_json
 
         reports = [target(path) for path in report or ()]
@@ -113,9 +114,9 @@ def grad_diff(
                 )
             if not run.is_dir():
                 raise UsageError(say("{run}: no such folder; give the --out of an earlier check-bp", run=run))
-            result = Result.load(run)
-            for each in reports:
-                write(result, run, each)
+            with progress(quiet or json_output, doing=say("reading {file}", file=run)):
+                result = Result.load(run)
+            write_reports(result, run, reports, quiet or json_output)
         else:
             with tempfile.TemporaryDirectory(prefix="dgtool-") as folder:
                 result = run_check(
@@ -131,8 +132,7 @@ def grad_diff(
                     keep=[],
                     quiet=quiet or json_output,
                 )
-                for each in reports:
-                    write(result, Path(folder) / "run", each)
+                write_reports(result, Path(folder) / "run", reports, quiet or json_output)
         gradients = result.rows.where(quantity="gradient", iteration=iteration)
         if not gradients:
             raise UsageError(

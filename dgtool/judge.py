@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dgtool._options import JsonOption, QuietOption
+from dgtool._progress import progress
 from dgtool._shell import errors_to_exit_codes, output_console
 from parity.language import render, say
 
@@ -49,8 +50,11 @@ def judge(
         from parity.report import print_judgement
         from parity.report.json import document
 
-        result = rejudged(Result.load(run), tolerance)
-        needed = smallest_tolerance(result)
+        with progress(quiet or json_output, doing=f"reading {run}") as shown:
+            result = Result.load(run)
+            shown.phase("judging")
+            result = rejudged(result, tolerance)
+            needed = smallest_tolerance(result)
         if json_output:
             sys.stdout.writelines(document(result, smallest_tolerance=needed))
         else:

@@ -9,8 +9,8 @@ import typer
 
 from dgtool import _options as options
 from dgtool._options import given_options
-from dgtool._shell import errors_to_exit_codes, output_console, print_json, run_progress
-from parity.language import _
+from dgtool._progress import progress, side_labels
+from dgtool._shell import errors_to_exit_codes, output_console, print_json
 
 __all__ = ["noise_floor"]
 
@@ -74,14 +74,15 @@ def noise_floor(
             extra_layers=extra_layers,
         )
         total = (1 + replicas + len(CONTROLS)) * iters
-        with run_progress(_("reference, rerun"), total, quiet or json_output) as advance:
+        frameworks = {"reference": described.reference.framework}
+        with progress(quiet or json_output, side_labels(frameworks, total), iters) as shown:
             floor = measure_noise(
                 described,
                 described.options(given),
                 iters,
                 replicas=replicas,
                 weights=weights,
-                progress=lambda run: advance(),
+                progress=shown,
             )
         with atomic_path(out) as partial:
             floor.save(partial)

@@ -10,7 +10,8 @@ import typer
 
 from dgtool import _options as options
 from dgtool._options import DType, given_options
-from dgtool._shell import errors_to_exit_codes, output_console, run_progress
+from dgtool._progress import progress, side_labels
+from dgtool._shell import errors_to_exit_codes, output_console
 from dgtool.check_bp import runs_of
 from parity.language import _
 
@@ -99,9 +100,8 @@ def record(
         here = Place()
         described = placed(load_pair(pair), *((place, here) if side.value == "reference" else (here, place)))
         runs = runs_of(iters, dtype, oracle, "all")
-        with run_progress(
-            _("reference") if side.value == "reference" else _("port"), iters * len(runs), quiet
-        ) as advance:
+        framework = (described.reference if side.value == "reference" else described.port).framework
+        with progress(quiet, side_labels({side.value: framework}, iters * len(runs)), iters) as shown:
             record_side(
                 described,
                 described.options(given_options(settings)),
@@ -111,6 +111,6 @@ def record(
                 weights=weights,
                 threads=threads,
                 compact=compact,
-                progress=lambda run, iteration: advance(),
+                progress=shown,
             )
         output_console(quiet).print(_("recorded: {folder}", folder=out), style="dim", markup=False)

@@ -9,6 +9,7 @@ import typer
 
 from dgtool import _options as options
 from dgtool._options import JsonOption, QuietOption
+from dgtool._progress import progress, write_reports
 from dgtool._shell import errors_to_exit_codes, output_console
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def report(
     """
     with errors_to_exit_codes():
         from parity import Result, UsageError
-        from parity.report.writers import CHANGES, RESULT, STDOUT, target, write
+        from parity.report.writers import CHANGES, RESULT, STDOUT, target
 
         writers = CHANGES if compare else RESULT
         targets = [target(path, format and format.value, writers) for path in outputs or ()]
@@ -63,9 +64,9 @@ def report(
         if compare and run:
             raise UsageError(f"--compare names both runs; leave out {run}")
         folder = run or Path("dgtool-run")
-        found: Any = _changes(*compare) if compare else Result.load(folder)
-        for each in targets:
-            write(found, folder, each)
+        with progress(quiet or json_output, doing=f"reading {' and '.join(map(str, compare or (folder,)))}"):
+            found: Any = _changes(*compare) if compare else Result.load(folder)
+        write_reports(found, folder, targets, quiet or json_output)
         if not targets:
             from parity.report import print_changes, print_result
 

@@ -24,6 +24,7 @@ from dgtool._conversion import (
     prepare,
 )
 from dgtool._options import ExtraLayersOption, JsonOption, QuietOption
+from dgtool._progress import progress
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
 from parity.language import _
 
@@ -68,24 +69,26 @@ def verify(
     with errors_to_exit_codes(json_output):
         from converter import verify as run
 
-        opened = prepare(
-            source,
-            pair=pair,
-            extra_layers=extra_layers,
-            model=model,
-            model_python=model_python,
-            rules=rules,
-            assume=assume,
-            source_framework=source_framework,
-            key=key,
-            strip_prefix=strip_prefix,
-            allow_missing=allow_missing,
-            allow_unexpected=allow_unexpected,
-            dtype=dtype,
-            uint16=uint16,
-        )
-        plan = opened.plan()
-        run(opened.checkpoint, plan, target, may_have=opened.only_in_target())
+        with progress(quiet or json_output, doing="reading what there is to verify") as shown:
+            opened = prepare(
+                source,
+                pair=pair,
+                extra_layers=extra_layers,
+                model=model,
+                model_python=model_python,
+                rules=rules,
+                assume=assume,
+                source_framework=source_framework,
+                key=key,
+                strip_prefix=strip_prefix,
+                allow_missing=allow_missing,
+                allow_unexpected=allow_unexpected,
+                dtype=dtype,
+                uint16=uint16,
+            )
+            plan = opened.plan()
+            shown.bytes(sum(info.nbytes for info in plan.targets), str(target))
+            run(opened.checkpoint, plan, target, may_have=opened.only_in_target(), progress=shown.advance)
         if json_output:
             print_json({**plan_as_json(plan, opened), "target": str(target), "verified": True})
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from converter.messages import said, say
 from parity.errors import TraceError, UsageError
 from parity.pair import Array, Pair
 from parity.process import Alone, Job, Run, spool_folder
+from parity.progress import SILENT, Progress
 from parity.weights import matched_weights, write_batches
 
 __all__ = ["CONTROLS", "Entry", "LogJudgement", "NoiseFloor", "judge_logs", "measure_noise", "over"]
@@ -115,7 +116,7 @@ def measure_noise(
     *,
     replicas: int = 8,
     weights: Path | None = None,
-    progress: Callable[[int], None] = lambda run: None,
+    progress: Progress = SILENT,
 ) -> NoiseFloor:
     """Run the reference, its replicas (half of them with two threads) and its controls, in float32.
 
@@ -130,19 +131,22 @@ def measure_noise(
     ]
     runs += [Run("float32", iters, "losses", control=name) for name in CONTROLS]
     with spool_folder() as spool:
+        progress.phase("making the weights")
         files = matched_weights(pair, options, weights, spool, {"torch"})
         batches = write_batches(pair, options, iters, spool)
         job = Job(pair.reference, options, files["torch"], batches, runs, spool)
         losses: list[_Losses] = [{} for _ in runs]
         applied: list[bool] = [False] * len(runs)
+        progress.phase("starting torch")
         with Alone("reference", job, spool) as worker:
+            progress.phase("running the reference, its replicas and controls")
             for message, _ in worker.messages():
                 if message["kind"] == "ready":
                     applied[message["run"]] = message["control_applied"]
                 elif message["kind"] == "losses":
                     for name, value in message["values"].items():
                         losses[message["run"]][f"{name}_{message['iteration']}"] = value
-                    progress(message["run"])
+                    progress.iteration("reference", message["run"], message["iteration"])
             worker.finish()
     first_control = 1 + replicas
     controls = {

@@ -29,6 +29,7 @@ from parity.along import Along, ended, make_pipes
 from parity.errors import WorkerError
 from parity.pair import Array, Framework, Implementation, Place
 from parity.place import command_of, device_of, variables_of
+from parity.sources import wanted_file
 
 __all__ = ["ROLES", "Alone", "Job", "Role", "Run", "WorkerProcess", "run_reprod_log", "spool_folder"]
 
@@ -128,6 +129,7 @@ class WorkerProcess:
             "spool": str(folder),
             "scratch": str(spool),
             "max_pending": _MAX_PENDING,
+            "sources": wanted_file(role),
         }
         self.process = self._start(job, spool, role, description)
         self._along = Along(lambda: inbox.put((role, None)))
@@ -138,7 +140,8 @@ class WorkerProcess:
         try:
             for rank in range(1, processes):
                 name = f"{role}-{rank}"
-                process = self._start(job, spool, name, {**description, "rank": rank, "runs": quiet})
+                own = {"rank": rank, "runs": quiet, "sources": wanted_file(role)}
+                process = self._start(job, spool, name, {**description, **own})
                 self._along.add(process, spool / f"{name}.log")
         except BaseException:
             self.stop()

@@ -16,7 +16,7 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from parity.introspect import layers_of
 from parity.matching import Matching, NetworkTensors, packed_in_torch
 from parity.pair import Array, Framework, Pair
 from parity.process import Alone, Job, Role, Run, spool_folder
+from parity.progress import SILENT, Progress
 from parity.recorder import INITIAL
 from parity.renaming import Rules, rules_of
 from parity.replays import replay_jobs
@@ -235,14 +236,14 @@ def record_side(
     weights: Path | None = None,
     threads: int = 1,
     compact: bool = False,
-    progress: Callable[[int, int], None] = lambda run, iteration: None,
+    progress: Progress = SILENT,
 ) -> Recording:
     """Run one side of ``pair`` and keep everything that a check would compare in the folder ``out``.
 
     ``runs`` and ``weights`` are those of `parity.session.check`. A ``compact`` recording, of a Torch
     reference only, keeps samples of what training moves (`parity.sample`) and no tensors of calls, so that
     it can be kept in a repository; mistakes are placed by settings and by what differs first. ``progress``
-    is told a run's number and the iteration that is done. ``out`` appears as a whole or not at all. Raises
+    hears of phases, iterations and bytes. ``out`` appears as a whole or not at all. Raises
     `UsageError` if ``out`` is something else's folder, `WorkerError` if the side cannot be run.
     """
     side = pair.reference if role == "reference" else pair.port
@@ -256,6 +257,7 @@ def record_side(
         spool_folder() as spool,
         tempfile.TemporaryDirectory(prefix=f".{out.name}.calls.", dir=folder.parent) as calls,
     ):
+        progress.phase("making the weights")
         files = matched_weights(pair, options, weights, spool, {side.framework})
         iters = max(run.iters for run in runs)
         batches = write_batches(pair, options, iters, spool)
@@ -263,7 +265,9 @@ def record_side(
         traces = [TraceWriter(folder / run.dtype, side.framework, run.dtype, options) for run in runs]
         traced: list[Mapping[str, Any]] = []
         units = _Units(compact)
+        progress.phase(f"starting {side.framework}")
         with Alone(role, job, spool) as worker:
+            progress.phase(f"recording the {role}")
             for message, tensors in worker.messages():
                 trace = traces[message["run"]]
                 if message["kind"] == "ready":
@@ -272,13 +276,15 @@ def record_side(
                     trace.describe(worker.environment, message["networks"])
                 elif message["kind"] == "losses":
                     trace.losses(message)
-                    progress(message["run"], message["iteration"])
+                    progress.iteration(role, message["run"], message["iteration"])
                 elif message["kind"] == "unit":
+                    progress.received(role, message["bytes"])
                     trace.unit(*units.kept(message, tensors), {})
                 elif message["kind"] == "calls":
                     trace.calls(message, tensors=not compact)
                     traced += [message] if "file" in message else []
             if role == "reference" and traced and not compact:
+                progress.phase("making its calls again, each alone")
                 _repeat(worker, traced, Path(calls), traces[-1])
             worker.finish()
         for trace in traces:

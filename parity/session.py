@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,6 +21,7 @@ from parity.judge import Row
 from parity.pair import Array, Framework, Implementation, Pair
 from parity.picture import keep_pictures
 from parity.process import ROLES, Job, Role, Run, spool_folder
+from parity.progress import SILENT, Progress
 from parity.recording import Recording
 from parity.renaming import Renaming, Rules, rules_of
 from parity.result import RESULT_FILE, Loss, Result
@@ -29,10 +30,7 @@ from parity.trace import TraceWriter
 from parity.weights import matched_weights, write_batches
 from parity.workers import Event, Workers
 
-__all__ = ["Progress", "check", "check_recordings"]
-
-Progress = Callable[[Role, int, int], None]
-"""Called with a side, a run's number and the iteration that the side has finished."""
+__all__ = ["check", "check_recordings"]
 
 _KEPT_BYTES = 128 << 20
 """How much of what differs is kept on disk, both sides and all runs together."""
@@ -47,7 +45,7 @@ def check(
     weights: Path | None = None,
     threads: int = 1,
     keep: Sequence[str] = (),
-    progress: Progress = lambda role, run, iteration: None,
+    progress: Progress = SILENT,
     reference: Path | None = None,
     command: str = "",
 ) -> Result:
@@ -83,6 +81,7 @@ def check(
         spool_folder() as spool,
         tempfile.TemporaryDirectory(prefix=f".{out.name}.calls.", dir=folder.parent) as calls,
     ):
+        progress.phase("making the weights")
         files = matched_weights(pair, options, weights or reference, spool, {s.framework for s in sides})
         batches = write_batches(pair, options, max(run.iters for run in runs), spool)
 
@@ -91,6 +90,7 @@ def check(
 
         first = recorded.side(runs[-1].calls) if recorded else job(pair.reference)
         frameworks = pair.reference.framework, pair.port.framework
+        progress.phase(f"starting {' and '.join(side.framework for side in sides)}")
         with Workers(first, job(pair.port), spool, progress) as workers:
             session = _Session(
                 pair.name,
@@ -108,11 +108,12 @@ def check(
             session.result.command = command
             session.follow(workers)
             workers.finish()
+        progress.phase("writing the result")
         session.result.save(folder)
     return session.result
 
 
-def check_recordings(reference: Path, port: Path) -> Result:
+def check_recordings(reference: Path, port: Path, progress: Progress = SILENT) -> Result:
     """Compare two recordings, made anywhere, as `check` would have; neither framework is needed.
 
     Calls cannot be made again, so a mistake is placed by what was recorded alone. Raises `TraceError` for
@@ -126,7 +127,7 @@ def check_recordings(reference: Path, port: Path) -> Result:
         calls.mkdir()
         calls_too = ours.processes == theirs.processes
         sides = ours.side(calls_too), theirs.side(calls_too)
-        with Workers(*sides, spool, lambda role, run, iteration: None) as workers:
+        with Workers(*sides, spool, progress) as workers:
             frameworks = ours.framework, theirs.framework
             session = _Session(
                 ours.pair,

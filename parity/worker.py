@@ -21,7 +21,7 @@ import time
 import traceback
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +39,7 @@ from parity.functions import side_factory
 from parity.pair import Array, Side
 from parity.ranks import Ranks, RunsOnly, digests, when_parent_ends
 from parity.recorder import Recorder, Replica, call_floors, disturbed, same_randomness
+from parity.sources import note, say
 from parity.tensor_file import TensorFile
 
 __all__ = ["main", "run"]
@@ -205,6 +206,7 @@ class _Session:
         described = describe(framework, self._hooks, side, built.lines)
         for name, found in built.untouched.items():
             described["networks"][name]["untouched"] = found
+        say(job["sources"], job["scratch"], whole=False)
         channel.send(
             "ready", run=run, shared_hyperparameters=built.shared, control_applied=applied, **described
         )
@@ -345,24 +347,32 @@ def main(job_path: str) -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     job = json.loads(Path(job_path).read_text())
     spool, max_pending = Path(job["spool"]), job["max_pending"]
+    sources = job["sources"], job["scratch"]
+    notes = note() if job["sources"] else None
     channel = RunsOnly() if job["rank"] else _Channel(out, sys.stdin, spool, max_pending)
     if job["processes"] > 1 and not job["rank"]:
         when_parent_ends(lambda: _end_orphaned(job["scratch"]))
     try:
         session = _Session(job, channel)
         session.hello()
-        for run in range(len(job["runs"])):
-            session.perform(run)
-        channel.drain()
-        session.obey()
+        # From here on, what is opened is the user's, not the framework's.
+        with notes.of_opened_files(job["scratch"], job["calls"]) if notes else nullcontext():
+            for run in range(len(job["runs"])):
+                session.perform(run)
+            channel.drain()
+            say(*sources, whole=job["rank"] > 0)  # which ends with its parent, whatever it is at
+            session.obey()
+        say(*sources, whole=True)
     except _OrphanedError:
         shutil.rmtree(job["scratch"], ignore_errors=True)
         return 1
     except ParityError as error:
+        say(*sources, whole=False)
         channel.send("failed", message=str(error))
         return 1
     except Exception as error:
         traceback.print_exc()
+        say(*sources, whole=False)
         channel.send("failed", message=f"{type(error).__name__}: {error}")
         return 1
     return 0

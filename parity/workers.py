@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from converter.messages import say
 from parity.errors import ComparisonError
 from parity.pair import Array
 from parity.process import ROLES, Job, Role, WorkerProcess
+from parity.progress import SILENT, Progress
 from parity.stand_in import StandIn
 
 __all__ = ["Event", "Workers"]
@@ -38,7 +39,7 @@ class Workers:
         reference: Job | StandIn,
         port: Job | StandIn,
         spool: Path,
-        progress: Callable[[Role, int, int], None],
+        progress: Progress = SILENT,
     ) -> None:
         self._inbox: queue.Queue[tuple[Role, Any]] = queue.Queue()
         self._jobs: dict[Role, Job | StandIn] = {"reference": reference, "port": port}
@@ -68,8 +69,7 @@ class Workers:
         asked = self._workers[role]
         if isinstance(asked, StandIn):
             message = asked.next()
-            if message["kind"] == "losses":
-                self._progress(role, message["run"], message["iteration"])
+            self._report(role, message)
             return message
         while not asked.messages:
             sender, message = self._inbox.get()
@@ -79,10 +79,15 @@ class Workers:
                 raise worker.failure()
             if message["kind"] == "failed":
                 raise worker.failure(say("failed: {message}", message=message["message"]))
-            if message["kind"] == "losses":
-                self._progress(sender, message["run"], message["iteration"])
+            self._report(sender, message)
             worker.messages.append(message)
         return asked.messages.popleft()
+
+    def _report(self, role: Role, message: Mapping[str, Any]) -> None:
+        if message["kind"] == "losses":
+            self._progress.iteration(role, message["run"], message["iteration"])
+        elif message["kind"] == "unit":
+            self._progress.received(role, message.get("bytes", 0))
 
     def events(self) -> Iterator[Event]:
         """Yield what both sides recorded, in order, until their runs are over.
@@ -92,6 +97,7 @@ class Workers:
         """
         for role in ROLES:
             self.environments[role] = self._next(role)["environment"]
+        self._progress.phase("running and comparing")
         remaining = len(self._jobs["reference"].runs)
         while remaining:
             reference, port = self._next("reference"), self._next("port")
@@ -143,6 +149,7 @@ class Workers:
         self, calls: Mapping[Role, Sequence[Mapping[str, Any]]], out: Mapping[Role, Path]
     ) -> dict[Role, list[Mapping[str, Any]]]:
         """Have both sides make the given calls again, each alone (parity/frameworks/_replay.py)."""
+        self._progress.phase("making calls again, each alone")
         for role in ROLES:
             self._ask(role, {"do": "replay", "calls": list(calls[role]), "out": str(out[role])})
         return {role: self._next(role)["calls"] for role in ROLES}
@@ -151,6 +158,7 @@ class Workers:
         self, inputs: Mapping[str, Sequence[Any]], out: Mapping[Role, Path]
     ) -> dict[Role, Mapping[str, Any]]:
         """Have both sides call networks in evaluation mode, on the inputs at the given places."""
+        self._progress.phase("calling the networks in evaluation mode")
         for role in ROLES:
             self._ask(role, {"do": "evaluate", "inputs": dict(inputs), "out": str(out[role])})
         return {role: self._next(role) for role in ROLES}

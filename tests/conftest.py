@@ -37,6 +37,12 @@ def _processes_traced_where_wanted(request, monkeypatch):
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path_factory):
+    """Keep recorded references where the tests' other files are, not in the user's cache folder."""
+    monkeypatch.setenv("DGTOOL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture(scope="session")
 def run_python() -> Callable[..., str]:
     """Run a program in a process of its own and return what it prints.

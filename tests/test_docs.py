@@ -26,6 +26,7 @@ from dgtool.noise_floor import noise_floor
 from dgtool.record import record
 from dgtool.report import report
 from dgtool.verify import verify
+from dgtool.watch import watch
 from tests.documents import BLOCK, COPIED, ROOT, environment, follow, lay_out, read, steps
 
 DOCUMENTS = sorted(
@@ -73,7 +74,7 @@ def test_every_example_of_help_runs(tmp_path):
     train = [sys.executable, "-m", "examples.resume.torch_model", "train.pth"]
     subprocess.run(train, cwd=tmp_path, env=environment(ROOT), check=True)
     commands = [init_weights, inspect, convert, convert_optimizer, verify, new_pair, align, record, check_bp]
-    commands += [explain, report, judge, grad_diff, compare, noise_floor]
+    commands += [watch, explain, report, judge, grad_diff, compare, noise_floor]
     examples = [line for command in commands for line in re.findall(r"- `(dgtool .*)`", command.__doc__)]
     assert len(examples) >= 2 * len(commands) - 1
     for example in examples:

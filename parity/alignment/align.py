@@ -26,6 +26,7 @@ from parity.alignment.units import view_of
 from parity.errors import UsageError
 from parity.pair import Array, Place
 from parity.process import spool_folder
+from parity.progress import SILENT, Progress
 from parity.tensor_file import TensorFile
 
 __all__ = ["Alignment", "Input", "align"]
@@ -99,11 +100,12 @@ def align(
     seed: int = 0,
     reference_place: Place = _HERE,
     port_place: Place = _HERE,
+    progress: Progress = SILENT,
 ) -> Alignment:
     """Find which layer of a Torch model is which of a Paddle model, and prove it.
 
     ``reference`` and ``port`` are ``module:callable`` or ``file.py:callable``; the callables take no
-    arguments and return the models. ``inputs`` are what both are called with.
+    arguments and return the models. ``inputs`` are what both are called with. ``progress`` hears of phases.
 
     Raises `AlignmentError`, which lists what is open with its candidates, if anything is; `CouldNotRunError`
     if a model cannot be built or run; `UsageError`.
@@ -113,15 +115,23 @@ def align(
     with spool_folder() as spool, ExitStack() as stack:
         ours = stack.enter_context(ModelProcess("torch", reference, seed, spool, reference_place))
         theirs = stack.enter_context(ModelProcess("paddle", port, seed, spool, port_place))
-        return _Aligner(ours, theirs, inputs, seed, spool).align()
+        progress.phase("starting torch and paddle, and building the models")
+        return _Aligner(ours, theirs, inputs, seed, spool, progress).align()
 
 
 class _Aligner:
     """The steps, one after the other."""
 
     def __init__(
-        self, reference: ModelProcess, port: ModelProcess, inputs: Sequence[Input], seed: int, spool: Path
+        self,
+        reference: ModelProcess,
+        port: ModelProcess,
+        inputs: Sequence[Input],
+        seed: int,
+        spool: Path,
+        progress: Progress,
     ) -> None:
+        self._progress = progress
         self._models = (reference, port)
         self._seed = seed
         self._spool = spool
@@ -135,6 +145,7 @@ class _Aligner:
     def align(self) -> Alignment:
         for model in self._models:
             model.end()  # built
+        self._progress.phase("running both with random weights")
         ours, theirs = self._describe((), both=True)
         proposal, follower = self._follower(ours, theirs)
         attempt = follower.search()
@@ -168,7 +179,8 @@ class _Aligner:
         views = (view_of(ours, self._models[0].target), view_of(theirs, self._models[1].target))
         proposal = Proposal.of(*views, LIMIT)
         weights = self._weights(ours)
-        return proposal, Follower(proposal, self._models[1], weights, self._inputs, self._spool)
+        follower = Follower(proposal, self._models[1], weights, self._inputs, self._spool, self._progress)
+        return proposal, follower
 
     def _proven(
         self,
@@ -179,6 +191,7 @@ class _Aligner:
         ours: Mapping[str, Any],
         theirs: Mapping[str, Any],
     ) -> Alignment:
+        self._progress.phase("proving it, with gradients")
         out = self._spool / "expected"
         self._models[0].begin({"do": "prove", "out": str(out), "inputs": self._inputs, "load": {}})
         texts = folded(done.rules)

@@ -22,6 +22,7 @@ from parity.alignment.propose import Proposal, numberless
 from parity.alignment.sketch import Sketch
 from parity.alignment.units import Unit
 from parity.pair import Array
+from parity.progress import SILENT, Progress
 from parity.tensor_file import TensorFile
 
 __all__ = ["ATTEMPTS", "LIMIT", "Attempt", "Choice", "Follower"]
@@ -90,7 +91,9 @@ class Follower:
         weights: Mapping[str, Array],
         inputs: Sequence[Any],
         spool: Path,
+        progress: Progress = SILENT,
     ) -> None:
+        self._progress = progress
         self._proposal = proposal
         self._port = port
         self._weights = weights
@@ -123,6 +126,7 @@ class Follower:
     def run(self, wanted: Wanted) -> Attempt:
         """Run the port once; what a unit is wanted to be is taken if it is among what it may be."""
         self.attempts += 1
+        self._progress.phase(f"following the data, attempt {self.attempts}")
         attempt, view = Attempt(), self._proposal.port
 
         def answer(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ COMMANDS = [
     "verify",
     "align",
     "check-bp",
+    "watch",
     "grad-diff",
     "compare",
 ]
