@@ -114,7 +114,8 @@ def test_check_bp_prints_the_comparison_and_writes_the_folder(dgtool, tmp_path):
     names = {path.name for path in (tmp_path / "dgtool-run").iterdir()}
     logs = {"bp_torch.npy", "bp_paddle.npy", "bp_align_diff.log"}
     assert names == {"check.json", "rows.safetensors", "pictures", "float32", "float64", *logs}
-    assert shown.stderr == ""
+    # On a busy machine it takes long enough for lines about its progress.
+    assert all(line.startswith("dgtool: ") for line in shown.stderr.splitlines())
 
     gradients = dgtool("grad-diff", "dgtool-run", "--iter", 1, "--top", 3, "--sort", "abs")
     assert gradients.exit_code == 0
