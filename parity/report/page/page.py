@@ -19,6 +19,7 @@ import vl_convert
 from markupsafe import Markup
 
 from parity.environments import differing
+from parity.language import render, spoken, translations
 from parity.report.findings import relative
 from parity.report.page.charts import (
     Chart,
@@ -56,18 +57,18 @@ def write_page(result: Result, run: Path, path: Path) -> None:
     path.write_text(render_page(result, run), encoding="utf-8")
 
 
-def render_page(result: Result, run: Path, translations: gettext.NullTranslations | None = None) -> str:
-    """Return a check's page as HTML."""
-    translations = translations or gettext.NullTranslations()
-    _ = translations.gettext
-    language = translations.info().get("language", "en")
+def render_page(result: Result, run: Path) -> str:
+    """Return a check's page as HTML, in the language that is spoken."""
+    language = spoken()
+    catalogue = translations(language)
+    _ = catalogue.gettext
     rows = Rows.of(result.rows)
     tables = [tensor_table(result, rows, _), call_table(result, _), plan_table(result, _)]
     charts = _charts(result, rows, tables[0], _)
     with ThreadPoolExecutor(1) as beside:  # half of the time is vl-convert's, which leaves Python alone
         drawn = beside.submit(_drawn, charts)
         grids = grids_of(result, rows)
-        template = _template(translations)
+        template = _template(catalogue)
         script, style = _asset("page.js"), _asset("page.css")
         engine = "\n".join(map(_asset, _ENGINE))
         packed_engine = _packed(engine.encode())
@@ -80,7 +81,7 @@ def render_page(result: Result, run: Path, translations: gettext.NullTranslation
         "words": _words(_),
     }
     return template.render(
-        language=language.replace("_", "-"),
+        language=language,
         result=result,
         sentence=verdict_sentence(result),
         differing=list(differing(result.environments)),
@@ -101,7 +102,7 @@ def render_page(result: Result, run: Path, translations: gettext.NullTranslation
     )
 
 
-def _template(translations: gettext.NullTranslations) -> jinja2.Template:
+def _template(catalogue: gettext.NullTranslations) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("parity.report.page", "."),
         autoescape=True,
@@ -110,8 +111,8 @@ def _template(translations: gettext.NullTranslations) -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.i18n"],
     )
-    environment.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined]
-    environment.filters |= {"number": number, "relative": relative}
+    environment.install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]
+    environment.filters |= {"number": number, "relative": relative, "said": render}
     environment.globals["heat_cell"] = heat_cell
     return environment.get_template("template.html.jinja")
 
