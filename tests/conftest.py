@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from dgtool.cli import app
 from tests.untraced import untraced
+from tests.warm import POSSIBLE, WarmPopen
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,6 +36,15 @@ def _processes_traced_where_wanted(request, monkeypatch):
     if request.node.get_closest_marker("traced") is None:
         for name in os.environ.keys() - untraced().keys():
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _processes_have_their_framework():
+    """Have processes that need a framework be forks of one that has it (see `tests.warm`)."""
+    with pytest.MonkeyPatch.context() as patch:
+        if POSSIBLE:
+            patch.setattr(subprocess, "Popen", WarmPopen)
+        yield
 
 
 @pytest.fixture(scope="session")
