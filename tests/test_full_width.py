@@ -41,7 +41,7 @@ def test_the_readme_holds_what_it_promises(tmp_path):
 
 
 def test_train_mode(dgtool):
-    shown = dgtool("check-bp", "--iters", 5, "--dtype", "float64", "--mode", "train", "--json")
+    shown = dgtool("check-bp", "--iters", 3, "--dtype", "float64", "--mode", "train", "--json")
     result = json.loads(shown.stdout)
     assert (shown.exit_code, result["result"]) == (0, "pass")
     assert largest(result, "float64") <= 1e-11
