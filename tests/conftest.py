@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from dgtool.cli import app
 from tests.untraced import untraced
+from tests.warm import POSSIBLE, WarmPopen
 
 ROOT = Path(__file__).parent.parent
 
@@ -41,6 +42,15 @@ def _processes_traced_where_wanted(request, monkeypatch):
 def _own_cache(monkeypatch, tmp_path_factory):
     """Keep recorded references where the tests' other files are, not in the user's cache folder."""
     monkeypatch.setenv("DGTOOL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _processes_have_their_framework():
+    """Have processes that need a framework be forks of one that has it (see `tests.warm`)."""
+    with pytest.MonkeyPatch.context() as patch:
+        if POSSIBLE:
+            patch.setattr(subprocess, "Popen", WarmPopen)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 from tests.untraced import untraced
 
 ROOT = Path(__file__).parent.parent.parent
-COMMAND = [sys.executable, "-m", "dgtool", "check-bp", "--width", "4", "--iters", "2000", "--out", "run"]
+COMMAND = [sys.executable, "-m", "dgtool", "check-bp", "--width", "4", "--iters", "200", "--out", "run"]
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").is_dir(), reason="reads the process table from /proc"

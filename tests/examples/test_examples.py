@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,31 +62,38 @@ def inputs_of(name):
     return [random.randn(4, 1024) if name.startswith("crepe") else random.randn(2, 3, 64, 64)]
 
 
-def original(name, folder, run_python):
-    """Return the original's weights and what it computes from them."""
-    weights = TRAINED.get(name, folder / "original.pth")
-    np.savez(folder / "inputs.npz", *inputs_of(name))
-    run_side("torch", name, weights, folder, run_python)
-    return weights, np.load(folder / "torch.npz")
+@pytest.fixture(scope="module")
+def original(run_python, tmp_path_factory):
+    """Return a function that gives an original's weights, its inputs and what it computes; each is run once."""
+
+    @cache
+    def computed(name):
+        folder = tmp_path_factory.mktemp(name)
+        weights, inputs = TRAINED.get(name, folder / "original.pth"), folder / "inputs.npz"
+        np.savez(inputs, *inputs_of(name))
+        run_side("torch", name, weights, inputs, folder / "torch.npz", run_python)
+        return weights, inputs, np.load(folder / "torch.npz")
+
+    return computed
 
 
-def run_side(framework, name, weights, folder, run_python):
+def run_side(framework, name, weights, inputs, outputs, run_python):
     program = f"import sys; from tests.examples.{framework}_side import main; main(*sys.argv[1:])"
-    run_python(program, name, weights, folder / "inputs.npz", folder / f"{framework}.npz")
+    run_python(program, name, weights, inputs, outputs)
 
 
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in (*UNTRAINED, *TRAINED)],
 )
-def test_a_converted_port_computes_what_its_original_does(name, run_python, tmp_path):
+def test_a_converted_port_computes_what_its_original_does(name, original, run_python, tmp_path):
     """At the level of rounding; measured: 2e-13 in float64, 3e-7 in float32."""
-    weights, expected = original(name, tmp_path, run_python)
+    weights, inputs, expected = original(name)
     model = f"tests.examples.paddle_side:{name}"
     convert(weights, tmp_path / "port.pdparams", model=model, rules=RULES.get(name))
     convert(tmp_path / "port.pdparams", tmp_path / "back.pth", model=model, rules=RULES.get(name))
 
-    run_side("paddle", name, tmp_path / "port.pdparams", tmp_path, run_python)
+    run_side("paddle", name, tmp_path / "port.pdparams", inputs, tmp_path / "paddle.npz", run_python)
     actual = np.load(tmp_path / "paddle.npz")
     assert actual.files == expected.files
     for output in expected.files:
@@ -114,17 +122,17 @@ def test_minilm_has_an_integer_buffer_that_survives(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", UNTRAINED)
-def test_either_side_s_model_gives_the_same_file(name, run_python, tmp_path):
-    weights, _ = original(name, tmp_path, run_python)
+def test_either_side_s_model_gives_the_same_file(name, original, tmp_path):
+    weights, *_ = original(name)
     for side in ("torch", "paddle"):
         model = f"tests.examples.{side}_side:{name}"
         convert(weights, tmp_path / f"{side}.pdparams", model=model, rules=RULES.get(name))
     assert (tmp_path / "torch.pdparams").read_bytes() == (tmp_path / "paddle.pdparams").read_bytes()
 
 
-def test_gpt2_as_it_was_published_converts_to_the_same_tensors(run_python, tmp_path):
+def test_gpt2_as_it_was_published_converts_to_the_same_tensors(original, tmp_path):
     """Without the prefix, with masks, and without the head, whose weight is the embedding's."""
-    weights, _ = original("gpt2", tmp_path, run_python)
+    weights, *_ = original("gpt2")
     source = open_checkpoint(weights)
     published = {
         name.removeprefix("transformer."): source.read(name)
@@ -142,9 +150,9 @@ def test_gpt2_as_it_was_published_converts_to_the_same_tensors(run_python, tmp_p
     assert all(same_bits(first.read(name), second.read(name)) for name in first.tensors)
 
 
-def test_a_layer_of_no_framework_needs_a_word(run_python, tmp_path):
+def test_a_layer_of_no_framework_needs_a_word(original, tmp_path):
     """GPT-2's projections are a class of transformers; one of them is square, which no shape gives away."""
-    weights, _ = original("gpt2", tmp_path, run_python)
+    weights, *_ = original("gpt2")
     with pytest.raises(PlanError, match=r"attn\.c_proj\.weight(?s:.*)class Conv1D is no layer of either"):
         convert(weights, tmp_path / "port.pdparams", model="tests.examples.torch_side:gpt2")
 
