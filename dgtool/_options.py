@@ -21,6 +21,8 @@ __all__ = [
     "DType",
     "DTypeOption",
     "ExtraLayersOption",
+    "Format",
+    "FormatOption",
     "Framework",
     "Init",
     "InitOption",
@@ -28,6 +30,7 @@ __all__ = [
     "Mode",
     "ModeOption",
     "OracleOption",
+    "OutputOption",
     "PairOption",
     "PortDeviceOption",
     "PortEnvOption",
@@ -39,6 +42,7 @@ __all__ = [
     "ReferenceEnvOption",
     "ReferencePythonOption",
     "ReferenceThreadsOption",
+    "ReportOption",
     "SeedAOption",
     "SeedBOption",
     "SeedOption",
@@ -99,6 +103,17 @@ class Framework(str, Enum):
         return "torch" if self is Framework.torch else "paddle"
 
 
+class Format(str, Enum):
+    """Renderings of a result (parity/report/writers.py)."""
+
+    html = "html"
+    json = "json"
+    markdown = "markdown"
+    junit = "junit"
+    csv = "csv"
+    reprod_log = "reprod-log"
+
+
 _MODEL = "The pair's own options"
 _OUTPUT = "Output"
 _PLACE = "Where the sides run"
@@ -139,6 +154,30 @@ ThreadsOption = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, and nothing else.", rich_help_panel=_OUTPUT)
+]
+ReportOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Also write a report: .html, .md, .xml (JUnit), .csv, .json or .log; may be repeated.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+OutputOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write what the suffix tells: .html, .md, .xml (JUnit), .csv, .json, or .log (reprod_log's "
+        "lines); - is standard output; may be repeated.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", help="What to write where a suffix does not tell.", rich_help_panel=_OUTPUT),
 ]
 QuietOption = Annotated[
     bool,

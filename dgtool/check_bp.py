@@ -12,7 +12,7 @@ import typer
 
 from dgtool import _options as options
 from dgtool._options import DType, given_options
-from dgtool._shell import errors_to_exit_codes, output_console, print_json, side_progress
+from dgtool._shell import errors_to_exit_codes, output_console, side_progress
 from parity.language import _, render, say
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def check_bp(
             rich_help_panel="Output",
         ),
     ] = None,
+    report: options.ReportOption = None,
     json_output: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -98,7 +99,7 @@ def check_bp(
     optimizer state are compared after every step. A float32 run is repeated in float64, where
     rounding collapses and a mistake does not. What is wrong is named: the layer, the setting or the
     tensor, the cause and the change to make. Exit code 0: the port is right (verdict match, rounding or
-    framework), 1: defect, 4: inconclusive.
+    framework), 1: defect, 4: inconclusive. Reports are written whatever the verdict.
 
     Examples:
     - `dgtool check-bp --iters 5`
@@ -116,7 +117,9 @@ def check_bp(
     """
     with errors_to_exit_codes():
         from parity.place import place_of
+        from parity.report.writers import target, write
 
+        reports = [target(path) for path in report or ()]
         places = (
             place_of(
                 reference_python,
@@ -157,8 +160,12 @@ def check_bp(
             places=places,
             reference=reference,
         )
+        for each in reports:
+            write(result, out, each)
         if json_output:
-            print_json(result.to_json())
+            from parity.report.json import document
+
+            sys.stdout.writelines(document(result))
         else:
             from parity.report import print_result
 

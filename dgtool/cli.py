@@ -26,6 +26,7 @@ from dgtool.judge import judge
 from dgtool.new_pair import new_pair
 from dgtool.noise_floor import noise_floor
 from dgtool.record import record
+from dgtool.report import report
 from dgtool.verify import verify
 
 __all__ = ["app", "main"]
@@ -51,6 +52,7 @@ for _command in (
     check_bp,
     record,
     explain,
+    report,
     judge,
     grad_diff,
     compare,

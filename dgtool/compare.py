@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -87,12 +88,12 @@ def compare(
         if floor is not None:
             raise typer.Exit(_by_floor(reference, port, floor, rtol, atol, log, json_output, quiet))
         rows = compare_files(reference, port, rtol=rtol, atol=atol)
-        code = 1 if not rows or not all(row.good for row in rows) else 4 if hidden(rows) else 0
+        code = 1 if not rows or not rows.good.all() else 4 if hidden(rows) else 0
         if log is not None:
             run_reprod_log(reference, port, log)
         if json_output:
             said = {0: "pass", 1: "mismatch", 4: "inconclusive"}[code]
-            print_json({"result": said, "rows": rows_to_json(rows)})
+            print_json({"result": said, "rows": [*rows_to_json(rows)]})
         else:
             print_pairs(output_console(quiet), rows, (str(reference), str(port)))
     raise typer.Exit(code)
@@ -100,11 +101,12 @@ def compare(
 
 def _recordings(reference: Path, port: Path, json_output: bool, quiet: bool) -> int:
     from parity.report import print_result
+    from parity.report.json import document
     from parity.session import check_recordings
 
     result = check_recordings(reference, port)
     if json_output:
-        print_json(result.to_json())
+        sys.stdout.writelines(document(result))
     else:
         print_result(output_console(quiet), result)
     return result.exit_code

@@ -63,6 +63,7 @@ def grad_diff(
     init: options.InitOption = None,
     width: options.WidthOption = None,
     extra_layers: options.ExtraLayersOption = None,
+    report: options.ReportOption = None,
     json_output: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -81,7 +82,10 @@ def grad_diff(
     with errors_to_exit_codes():
         from parity import Result, UsageError
         from parity.report import print_gradients
+        from parity.report.writers import target, write
+        from parity.result import rows_to_json
 
+        reports = [target(path) for path in report or ()]
         loop = given_options(
             settings,
             mode=mode,
@@ -110,6 +114,8 @@ def grad_diff(
             if not run.is_dir():
                 raise UsageError(say("{run}: no such folder; give the --out of an earlier check-bp", run=run))
             result = Result.load(run)
+            for each in reports:
+                write(result, run, each)
         else:
             with tempfile.TemporaryDirectory(prefix="dgtool-") as folder:
                 result = run_check(
@@ -125,7 +131,9 @@ def grad_diff(
                     keep=[],
                     quiet=quiet or json_output,
                 )
-        gradients = [row for row in result.rows if row.quantity == "gradient" and row.iteration == iteration]
+                for each in reports:
+                    write(result, Path(folder) / "run", each)
+        gradients = result.rows.where(quantity="gradient", iteration=iteration)
         if not gradients:
             raise UsageError(
                 say(
@@ -141,15 +149,8 @@ def grad_diff(
         shown = shown[:top]
         if json_output:
             kept = {(row.network, row.name) for row in shown}
-            content = result.to_json()
-            content["rows"] = [
-                row
-                for row in content["rows"]
-                if row["quantity"] == "gradient"
-                and row["iteration"] == iteration
-                and (row["network"], row["name"]) in kept
-            ]
-            print_json({"iteration": iteration, "sort": sort.value, "gradients": content["rows"]})
+            found = [row for row in rows_to_json(gradients) if (row["network"], row["name"]) in kept]
+            print_json({"iteration": iteration, "sort": sort.value, "gradients": found})
         else:
             print_gradients(output_console(quiet), result, shown, iteration, len(differing))
     raise typer.Exit(1 if differing else 0)

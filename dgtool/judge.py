@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dgtool._options import JsonOption, QuietOption
-from dgtool._shell import errors_to_exit_codes, output_console, print_json
+from dgtool._shell import errors_to_exit_codes, output_console
 from parity.language import render, say
 
 __all__ = ["judge"]
@@ -46,11 +47,12 @@ def judge(
         from parity import Result
         from parity.rejudge import rejudged, smallest_tolerance
         from parity.report import print_judgement
+        from parity.report.json import document
 
         result = rejudged(Result.load(run), tolerance)
         needed = smallest_tolerance(result)
         if json_output:
-            print_json({**result.to_json(), "smallest_tolerance": needed})
+            sys.stdout.writelines(document(result, smallest_tolerance=needed))
         else:
             console = output_console(quiet)
             print_judgement(console, result)

@@ -13,6 +13,7 @@ from parity.errors import ComparisonError, UsageError
 from parity.judge import Row, Status
 from parity.metrics import measure
 from parity.pair import Array
+from parity.rows import Rows
 from parity.trace import Trace
 
 __all__ = ["DEFAULT_TOLERANCES", "compare_files"]
@@ -27,7 +28,7 @@ DEFAULT_TOLERANCES: dict[str, tuple[float, float]] = {
 
 def compare_files(
     reference: Path, port: Path, *, rtol: float | None = None, atol: float | None = None
-) -> list[Row]:
+) -> Rows:
     """Compare two traces (folders) or two reprod_log files, importing no framework.
 
     Logs are judged element by element, ``|port - reference| <= atol + rtol |reference|``, with the
@@ -42,10 +43,10 @@ def compare_files(
             raise UsageError(
                 say("traces are judged by their own limits; --rtol and --atol are for reprod_log files")
             )
-        return list(_compare_traces(Trace.open(reference), Trace.open(port)))
+        return Rows(_compare_traces(Trace.open(reference), Trace.open(port)))
     if reference.is_dir() or port.is_dir():
         raise UsageError(say("compare two traces (folders) or two reprod_log files, not one of each"))
-    return list(_compare_logs(reprod.read(reference), reprod.read(port), rtol, atol))
+    return Rows(_compare_logs(reprod.read(reference), reprod.read(port), rtol, atol))
 
 
 def _compare_traces(reference: Trace, port: Trace) -> Iterator[Row]:

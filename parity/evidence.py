@@ -8,11 +8,11 @@ from typing import Any
 
 from parity.activations import CallComparison
 from parity.calls import Aligned, Call, CallTable
-from parity.judge import Row
 from parity.matching import Matching
 from parity.pair import Array, Framework
 from parity.process import Role
 from parity.replays import Replay
+from parity.rows import Rows
 
 __all__ = ["Apart", "Evidence", "Iteration", "ValueDifference"]
 
@@ -70,7 +70,7 @@ class Evidence:
     apart: list[Apart] = field(default_factory=list)
     """Of sides that train in several processes."""
     processes: tuple[int, int] = (1, 1)
-    rows: list[Row] = field(default_factory=list)
+    rows: Rows = field(default_factory=Rows)
     alone: bool = True
     """Whether both sides could make calls again, alone; recordings cannot."""
     evaluation: Iteration | None = None

@@ -21,6 +21,7 @@ from parity.pair import Array, Framework
 from parity.process import ROLES
 from parity.renaming import Renaming
 from parity.replays import compare_replays, replay_jobs
+from parity.rows import Rows
 from parity.workers import Event, Workers
 
 __all__ = ["Investigation"]
@@ -134,10 +135,10 @@ class Investigation:
         self.evidence.evaluation = found.iteration
         return found.rows
 
-    def conclude(self, workers: Workers, rows: Sequence[Row]) -> list[Finding]:
+    def conclude(self, workers: Workers, rows: Rows) -> list[Finding]:
         """Replay the calls if anything differs, and name what is wrong."""
         evidence = self.evidence
-        evidence.rows = [row for row in rows if row.dtype == self._comparison.dtype]
+        evidence.rows = rows.where(dtype=self._comparison.dtype)
         for network, name, found in self._strangers:
             owner = self._digests.get(found)
             cause = (
@@ -149,7 +150,7 @@ class Investigation:
         evidence.alone = workers.can_repeat
         counts = [workers.environments[role].get("processes", 1) for role in ROLES]
         evidence.processes = counts[0], counts[1]
-        wrong = any(not row.good or row.status == "inconclusive" for row in evidence.rows)
+        wrong = not evidence.rows.good.all() or "inconclusive" in evidence.rows.values("status")
         if wrong and evidence.alone:
             self._replay(workers)
         return diagnose(evidence, self._first_steps.findings(list(self._comparison.matchings)))

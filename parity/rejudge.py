@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from parity.bounds import INCONCLUSIVE
 from parity.finding import Finding
-from parity.judge import INNER, Row, limit_for
+from parity.judge import Status, limit_for
 from parity.result import Result
+from parity.rows import Mask, Rows
 
 __all__ = ["rejudged", "smallest_tolerance"]
 
@@ -25,7 +28,7 @@ def rejudged(result: Result, tolerance: float | None = None) -> Result:
     must. With one, findings that were made by the derived limits are left out, and those that both
     sides' own records show stay.
     """
-    rows = [_rejudged(row, result, tolerance) for row in result.rows]
+    rows = _rejudged(result, tolerance)
     kept = [each for each in result.findings if tolerance is None or _by_record(each)]
     return replace(result, rows=rows, findings=kept)
 
@@ -37,32 +40,44 @@ def _by_record(found: Finding) -> bool:
     return bool(found.cause) and found.stage in ("load", "initial values", "inputs", *_RECORDED)
 
 
-def _rejudged(row: Row, result: Result, tolerance: float | None) -> Row:
-    exact = row.limit == 0.0
-    if row.metrics is None or row.status in _FIXED or exact or not row.metrics.finite:
-        return row
-    judging = row.dtype == result.dtypes[-1]
-    if tolerance is not None and judging:
-        allowed = tolerance
-    else:
-        allowed = limit_for(
-            row.dtype,
-            row.quantity,
-            row.iteration,
-            oracle=not judging and len(result.dtypes) > 1,
+def _rejudged(result: Result, tolerance: float | None) -> Rows:
+    rows = result.rows
+    old, error, floor = (rows.column(name) for name in ("limit", "error", "floor"))
+    free = rows.finite & ~rows.having("status", _FIXED) & (old != 0.0)
+    judging = rows.having("dtype", result.dtypes[-1])
+    derived = free if tolerance is None else free & ~judging
+    allowed = old.copy()
+    allowed[free & ~derived] = tolerance
+    allowed[derived] = _limits(result, rows.select(derived))
+    over, within = (free & (error != 0.0) & (fits == (error <= allowed)) for fits in (False, True))
+    unjudged = within & np.isinf(allowed)
+    wide = within & ~unjudged & ~np.isnan(floor) & (allowed > INCONCLUSIVE) & (tolerance is None)
+    statuses: dict[Status, Mask] = {
+        "differs": over,
+        "rounding": within & ~unjudged & ~wide,
+        "unjudged": unjudged,
+        "inconclusive": wide,
+    }
+    return rows.judged(allowed, statuses)
+
+
+def _limits(result: Result, rows: Rows) -> list[float]:
+    """Return the derived limit of every row."""
+    *_, last = result.dtypes
+    figures = (rows.column(name).tolist() for name in ("iteration", "floor"))
+    return [
+        limit_for(
+            dtype,
+            quantity,
+            iteration,
+            oracle=dtype != last,
             terms=result.terms,
-            floor=row.floor,
+            floor=floor,
         )
-    if row.error == 0.0:
-        return replace(row, limit=allowed)
-    if not row.error <= allowed:
-        return replace(row, limit=allowed, status="differs")
-    if math.isinf(allowed):
-        return replace(row, limit=allowed, status="unjudged")
-    measured = not math.isnan(row.floor) and tolerance is None
-    return replace(
-        row, limit=allowed, status="inconclusive" if measured and allowed > INCONCLUSIVE else "rounding"
-    )
+        for dtype, quantity, iteration, floor in zip(
+            rows.texts("dtype"), rows.texts("quantity"), *figures, strict=True
+        )
+    ]
 
 
 def smallest_tolerance(result: Result) -> float:
@@ -70,12 +85,9 @@ def smallest_tolerance(result: Result) -> float:
 
     Infinite where something is missing, not finite or not equal that has to be.
     """
-    rows = [row for row in result.rows if row.dtype == result.dtypes[-1] and row.quantity not in INNER]
-    if any(
-        not row.good and (row.metrics is None or row.limit == 0.0 or math.isnan(row.error)) for row in rows
-    ):
+    rows = result.rows.where(dtype=result.dtypes[-1], inner=False)
+    error, exact = rows.column("error"), rows.column("limit") == 0.0
+    if (~rows.good & (~rows.measured | exact | np.isnan(error))).any():
         return math.inf
-    judged = [
-        row.error for row in rows if row.metrics is not None and row.status not in ("zero", "framework")
-    ]
-    return max(judged, default=math.inf)
+    judged = error[rows.measured & ~rows.having("status", ("zero", "framework"))]
+    return float(judged.max()) if judged.size else math.inf

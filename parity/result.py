@@ -5,27 +5,32 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from converter.formats._atomic import atomic_path
 from converter.messages import said, say
 from parity.call_agreement import CallAgreement
 from parity.diagnosis import consequences, verdict_of
 from parity.errors import TraceError
 from parity.finding import SAYS, Finding, Verdict
-from parity.judge import LIMITS, SCALES, Quantity, Row
+from parity.judge import LIMITS, SCALES, Row
 from parity.language import message_table, restored
 from parity.matched_tensor import MatchedTensor
 from parity.metrics import Metrics
 from parity.picture import Picture
+from parity.rows import FIGURES, LISTS, Rows
+from parity.rows_file import ROWS_FILE, load_rows, save_rows
 
 __all__ = ["RESULT_FILE", "SCHEMA", "Loss", "Result", "json_safe", "rows_to_json"]
 
 SCHEMA = "dgtool.check/3"
 RESULT_FILE = "check.json"
 
-_STAGES: dict[Quantity, int] = {quantity: stage for stage, quantity in enumerate(SCALES)}
+_STAGES = {quantity: stage for stage, quantity in enumerate(SCALES)}
 """In what order the quantities of one iteration come about."""
 
 
@@ -55,7 +60,7 @@ class Result:
     dtypes: tuple[str, ...]
     """The runs' dtypes: the one asked for, then the oracle's."""
     iters: int
-    rows: list[Row] = field(default_factory=list)
+    rows: Rows = field(default_factory=Rows)
     losses: list[Loss] = field(default_factory=list)
     shared_hyperparameters: Sequence[str] = ()
     """Layers and optimizers of Torch's that took Paddle's float32 attributes, for the float64 run."""
@@ -73,16 +78,23 @@ class Result:
     matched: Sequence[MatchedTensor] = ()
     """Every parameter and buffer of both sides, by network, in the reference's order."""
 
+    def __post_init__(self) -> None:
+        self.rows = Rows.of(self.rows)
+
     @property
     def verdict(self) -> Verdict:
         """The worst that the findings, or the rows, say."""
         return verdict_of(self.rows, self.findings)
 
     @property
-    def mismatches(self) -> list[Row]:
+    def mismatches(self) -> Rows:
         """The rows that a correct port would not show: float64 first, then in the order of causes."""
-        wrong = [row for row in self.rows if not row.good] if consequences(self.rows) else []
-        return sorted(wrong, key=lambda row: (row.dtype != "float64", row.iteration, _STAGES[row.quantity]))
+        if not consequences(self.rows):
+            return Rows()
+        wrong = self.rows.where(good=False)
+        stages = np.array([_STAGES[quantity] for quantity in wrong.words("quantity")])  # type: ignore[index]
+        order = stages[wrong.column("quantity")], wrong.column("iteration"), ~wrong.having("dtype", "float64")
+        return wrong.select(np.lexsort(order))
 
     @property
     def passed(self) -> bool:
@@ -101,6 +113,10 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values only; numbers that JSON lacks become the strings nan, inf and -inf."""
+        return {**self.json_without_rows(), "rows": [*rows_to_json(self.rows)]}
+
+    def json_without_rows(self) -> dict[str, Any]:
+        """Return what `to_json` does, but for the rows, of which there may be a million."""
         content: dict[str, Any] = {
             "schema": SCHEMA,
             "result": {0: "pass", 1: "mismatch"}.get(self.exit_code, "inconclusive"),
@@ -109,8 +125,7 @@ class Result:
         content |= vars(self)
         content["findings"] = [finding.to_json() for finding in self.findings]
         content["losses"] = [{**asdict(loss), "difference": loss.difference} for loss in self.losses]
-        content["rows"] = rows_to_json(self.rows)
-        content["messages"] = message_table(self._texts())
+        del content["rows"]
         content |= {name: [asdict(each) for each in getattr(self, name)] for name in _PARTS}
         safe: dict[str, Any] = json_safe(content)
         return safe
@@ -119,7 +134,7 @@ class Result:
         """Yield what findings, rows and notes say."""
         for found in self.findings:
             yield from (getattr(found, name) for name in SAYS)
-        yield from (row.note for row in self.rows if row.note)
+        yield from self.rows.words("note")
         yield from self.notes
 
     def _saying(self, again: Callable[[str], str]) -> Result:
@@ -129,12 +144,20 @@ class Result:
             return {name: again(getattr(found, name)) for name in SAYS}
 
         findings = [replace(found, **said(found)) for found in self.findings]
-        rows = [replace(row, note=again(row.note)) if row.note else row for row in self.rows]
-        return replace(self, findings=findings, rows=rows, notes=[*map(again, self.notes)])
+        return replace(
+            self, findings=findings, rows=self.rows.respelt("note", again), notes=[*map(again, self.notes)]
+        )
 
     def save(self, folder: Path) -> None:
-        """Write ``check.json``."""
-        (folder / RESULT_FILE).write_text(json.dumps(self.to_json(), allow_nan=False) + "\n")
+        """Write ``check.json``, and the rows as ``rows.safetensors`` (`parity.rows_file`) beside it."""
+        save_rows(self.rows, folder / ROWS_FILE)
+        with atomic_path(folder / RESULT_FILE) as partial:
+            content = {
+                **self.json_without_rows(),
+                "row_count": len(self.rows),
+                "messages": json_safe(message_table(self._texts())),
+            }
+            partial.write_text(json.dumps(content, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Result:
@@ -159,7 +182,9 @@ class Result:
             if not content["dtypes"] or set(content["dtypes"]) - LIMITS.keys():
                 raise ValueError(say("the runs' dtypes are not known"))
             content["shared_hyperparameters"] = list(content["shared_hyperparameters"])
-            content["rows"] = [_row_from_json(row) for row in content["rows"]]
+            content["rows"] = load_rows(folder / ROWS_FILE)
+            if len(content["rows"]) != content.pop("row_count"):
+                raise ValueError(say("{file} is another result's", file=ROWS_FILE))
             content["losses"] = [_loss_from_json(loss) for loss in content["losses"]]
             content |= {name: [read(each) for each in content[name]] for name, read in _PARTS.items()}
             again = restored(content.pop("messages"))
@@ -182,6 +207,8 @@ def _picture_from_json(content: dict[str, Any]) -> Picture:
 
 
 _FIGURES = ("low", "high", "max_abs")
+_OF_ROW = tuple(each.name for each in fields(Row) if each.name != "metrics")
+_METRICS = (*(each.name for each in fields(Metrics)), "relative_l2")
 _PARTS: Mapping[str, Callable[[Any], Any]] = {
     "layers": CallAgreement.from_json,
     "pictures": _picture_from_json,
@@ -190,27 +217,21 @@ _PARTS: Mapping[str, Callable[[Any], Any]] = {
 """What is read back part by part, and how."""
 
 
-def rows_to_json(rows: Sequence[Row]) -> list[Any]:
-    """Return rows as JSON values, each with its relative L2 beside its metrics."""
-    safe: list[Any] = json_safe([_row_to_json(row) for row in rows])
-    return safe
-
-
-def _row_to_json(row: Row) -> dict[str, Any]:
-    metrics = row.metrics
-    return vars(row) | {"metrics": metrics and vars(metrics) | {"relative_l2": metrics.relative_l2}}
-
-
-def _row_from_json(content: dict[str, Any]) -> Row:
-    metrics = content.pop("metrics")
-    if metrics is not None:
-        metrics.pop("relative_l2")
-        metrics["worst_index"], metrics["ulps"] = tuple(metrics["worst_index"]), tuple(metrics["ulps"])
-        metrics = Metrics(**{name: _number(value) for name, value in metrics.items()})
-    figures: dict[str, Any] = {name: float(content.pop(name)) for name in ("error", "limit", "floor")}
-    if content["dtype"] not in LIMITS or content["quantity"] not in SCALES:
-        raise ValueError(say("a row is of no known dtype or quantity"))
-    return Row(**content, **figures, metrics=metrics)
+def rows_to_json(rows: Rows) -> Iterator[dict[str, Any]]:
+    """Yield rows as JSON values, each with its relative L2 beside its metrics."""
+    for columns in rows.blocks():
+        for name in (*FIGURES, "relative_l2"):
+            columns[name] = [each if math.isfinite(each) else str(each) for each in columns[name]]
+        for name in LISTS:
+            columns[name] = [*map(list, columns[name])]
+        metrics = zip(*(columns[name] for name in _METRICS), strict=True)
+        of_rows = zip(*(columns[name] for name in _OF_ROW), strict=True)
+        for values, figures in zip(of_rows, metrics, strict=True):
+            found = dict(zip(_METRICS, figures, strict=True))
+            yield {
+                **dict(zip(_OF_ROW, values, strict=True)),
+                "metrics": found if found["count"] >= 0 else None,
+            }
 
 
 def _loss_from_json(content: dict[str, Any]) -> Loss:

@@ -24,6 +24,7 @@ from dgtool.judge import judge
 from dgtool.new_pair import new_pair
 from dgtool.noise_floor import noise_floor
 from dgtool.record import record
+from dgtool.report import report
 from dgtool.verify import verify
 from tests.documents import BLOCK, COPIED, ROOT, environment, follow, lay_out, read, steps
 
@@ -72,7 +73,7 @@ def test_every_example_of_help_runs(tmp_path):
     train = [sys.executable, "-m", "examples.resume.torch_model", "train.pth"]
     subprocess.run(train, cwd=tmp_path, env=environment(ROOT), check=True)
     commands = [init_weights, inspect, convert, convert_optimizer, verify, new_pair, align, record, check_bp]
-    commands += [explain, judge, grad_diff, compare, noise_floor]
+    commands += [explain, report, judge, grad_diff, compare, noise_floor]
     examples = [line for command in commands for line in re.findall(r"- `(dgtool .*)`", command.__doc__)]
     assert len(examples) >= 2 * len(commands) - 1
     for example in examples:

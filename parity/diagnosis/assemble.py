@@ -20,8 +20,9 @@ from parity.diagnosis.terms import term_findings
 from parity.diagnosis.values import input_findings, load_findings, value_findings
 from parity.evidence import Evidence
 from parity.finding import STAGES, Finding, Verdict
-from parity.judge import INNER, Row
+from parity.judge import Row
 from parity.known import KNOWN
+from parity.rows import Rows
 
 __all__ = ["consequences", "diagnose", "hidden", "unexcused", "verdict_of"]
 
@@ -64,7 +65,8 @@ def diagnose(evidence: Evidence, more: Sequence[Finding] = ()) -> list[Finding]:
     A difference that no source can place is a finding of its own, at the first row that differs.
     """
     found = [*more, *(finding for source in _SOURCES for finding in source(evidence))]
-    wrong = [row for row in consequences(evidence.rows) if row.quantity != "evaluation"]
+    wrong = consequences(evidence.rows)
+    wrong = wrong.select(~wrong.having("quantity", "evaluation"))
     drawn = hidden_findings(evidence, bool(wrong))
     found += drawn
     found = without_consequences([*found, *draw_findings(evidence, found)])
@@ -162,16 +164,16 @@ def _stands_alone(found: Finding) -> bool:
     return found.verdict == "framework" or found.stage not in _BY_NUMBERS or by_record
 
 
-def consequences(rows: Sequence[Row]) -> list[Row]:
+def consequences(rows: Rows) -> Rows:
     """Return the rows that speak against a port: losses, gradients, state, and what is initially there."""
-    return [row for row in rows if not row.good and row.quantity not in INNER]
+    return rows.where(good=False, inner=False)
 
 
-def _losses_begin_equal(rows: Sequence[Row]) -> bool:
-    return all(row.good for row in rows if row.quantity == "loss" and row.iteration == 0)
+def _losses_begin_equal(rows: Rows) -> bool:
+    return not rows.where(quantity="loss", iteration=0, good=False)
 
 
-def unexcused(rows: Sequence[Row], findings: Sequence[Finding]) -> list[Row]:
+def unexcused(rows: Rows, findings: Sequence[Finding]) -> Rows:
     """Return the rows that speak against a port and cannot follow from a known framework difference.
 
     Values that differ may follow from one, from the first step that it acts on; what is missing,
@@ -183,22 +185,21 @@ def unexcused(rows: Sequence[Row], findings: Sequence[Finding]) -> list[Row]:
         untouched.add("loss")
     if all(each.stage == "optimizer" for each in known):
         untouched.add("gradient")
-    return [
-        row
-        for row in rows
-        if not known
-        or row.status != "differs"
-        or row.metrics is None
-        or not row.metrics.finite
-        or row.quantity == "evaluation"
-        or row.iteration < 0
-        or (row.iteration == 0 and row.quantity in untouched)
-    ]
+    if not known:
+        return rows
+    iteration = rows.column("iteration")
+    return rows.select(
+        ~rows.having("status", "differs")
+        | ~rows.finite
+        | rows.having("quantity", "evaluation")
+        | (iteration < 0)
+        | ((iteration == 0) & rows.having("quantity", untouched))
+    )
 
 
 def _known_rows(evidence: Evidence) -> list[Finding]:
     """Buffers that differ exactly as a known difference predicts."""
-    rows = [row for row in evidence.rows if row.status == "framework"]
+    rows = evidence.rows.where(status="framework")
     if not rows:
         return []
     places = tuple(dict.fromkeys(row.label for row in rows))
@@ -219,19 +220,17 @@ def _known_rows(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def hidden(rows: Sequence[Row]) -> bool:
+def hidden(rows: Rows) -> bool:
     """Whether rounding hides what a run could show: a loss, or most of what was compared.
 
     A single tensor may be all rounding (a bias before BatchNorm) without hiding anything.
     """
-    counts = [
-        sum(row.status == "inconclusive" or (row.status == "unjudged" and not row.note) for row in kind)
-        for kind in (rows, [row for row in rows if row.quantity == "loss"])
-    ]
-    return counts[1] > 0 or 2 * counts[0] > len(rows)
+    unshown = rows.having("status", "inconclusive")
+    unshown |= rows.having("status", "unjudged") & rows.having("note", "")
+    return bool((unshown & rows.having("quantity", "loss")).any() or 2 * unshown.sum() > len(rows))
 
 
-def verdict_of(rows: Sequence[Row], findings: Sequence[Finding]) -> Verdict:
+def verdict_of(rows: Rows, findings: Sequence[Finding]) -> Verdict:
     """Return the run's verdict: the worst that a finding or a row says.
 
     Rows that differ are consequences of the findings, of whatever kind those are; where every finding
@@ -248,7 +247,6 @@ def verdict_of(rows: Sequence[Row], findings: Sequence[Finding]) -> Verdict:
         return "defect"
     if any(each.verdict == "framework" and each.cause not in _SILENT for each in findings):
         return "framework"
-    judging = [row for row in rows if row.dtype == rows[-1].dtype]
-    if hidden(judging):
+    if hidden(rows.where(dtype=rows[-1].dtype)):
         return "inconclusive"
-    return "match" if all(row.status in ("equal", "absent") for row in rows) else "rounding"
+    return "match" if rows.values("status") <= {"equal", "absent"} else "rounding"

@@ -24,7 +24,7 @@ def evaluation_findings(evidence: Evidence, found: Sequence[Finding]) -> list[Fi
 
     ``found`` is what is known already: a layer that one of those findings is about needs no other.
     """
-    wrong = {row.network: row for row in evidence.rows if row.quantity == "evaluation" and not row.good}
+    wrong = {row.network: row for row in evidence.rows.where(quantity="evaluation", good=False)}
     if evidence.evaluation is None:
         return []
     known = {place for each in found for place in (each.where, *each.places)}

@@ -196,12 +196,9 @@ def _kind(evidence: Evidence, where: str) -> str:
 
 
 def _buffers_differ(evidence: Evidence, where: str) -> Stage:
-    rows = (row for row in evidence.rows if row.quantity == "buffer" and row.iteration >= 0)
-    return (
-        "buffers"
-        if any(row.label.startswith(f"{where}.") and not row.good for row in rows)
-        else "configuration"
-    )
+    rows = evidence.rows.where(quantity="buffer", good=False)
+    differ = any(row.label.startswith(f"{where}.") and row.iteration >= 0 for row in rows)
+    return "buffers" if differ else "configuration"
 
 
 def _settings(evidence: Evidence) -> dict[str, _Place]:

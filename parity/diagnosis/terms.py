@@ -39,7 +39,7 @@ def is_target(call: Call, position: int) -> bool:
 
 def losses_differ(evidence: Evidence) -> bool:
     """Whether a reported loss differs in the first iteration already."""
-    return any(row.quantity == "loss" and row.iteration == 0 and not row.good for row in evidence.rows)
+    return len(evidence.rows.where(quantity="loss", iteration=0, good=False)) > 0
 
 
 def term_findings(evidence: Evidence) -> Iterator[Finding]:
@@ -112,12 +112,12 @@ def _scalar(found: CallComparison) -> tuple[float, float] | None:
 def start_findings(evidence: Evidence, iteration: Iteration) -> Iterator[Finding]:
     """A backward pass that starts at another value, though the losses that both report agree."""
     number = iteration.reference.iteration
-    losses = [row for row in evidence.rows if row.quantity == "loss" and row.iteration == number]
+    losses = evidence.rows.where(quantity="loss", iteration=number)
     starts = [
         [call for call in table.events if "value" in call.settings]
         for table in (iteration.reference, iteration.port)
     ]
-    if not losses or not all(row.good for row in losses):
+    if not losses or not losses.good.all():
         return
     for expected, actual in zip(*starts, strict=False):
         reference, port = expected.settings["value"], actual.settings["value"]
@@ -161,8 +161,8 @@ def weight_findings(evidence: Evidence, iteration: Iteration) -> Iterator[Findin
         return
     ratios = [port / reference if reference else np.inf for _, (reference, port) in wrong.values()]
     common = len(wrong) == len(weights) and np.ptp(ratios) <= 1e-9 * abs(ratios[0])
-    losses = [row for row in evidence.rows if row.quantity == "loss" and row.iteration == 0]
-    if common and losses and all(row.good for row in losses):
+    losses = evidence.rows.where(quantity="loss", iteration=0)
+    if common and losses and losses.good.all():
         found = next(iter(wrong.values()))[0]
         backward = next((call for call in iteration.port.events if call.operation == "backward"), found.port)
         yield Finding(

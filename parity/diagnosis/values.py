@@ -20,11 +20,9 @@ __all__ = ["input_findings", "load_findings", "value_findings"]
 
 def load_findings(evidence: Evidence) -> Iterator[Finding]:
     """Tensors that the other side does not have, or has in another shape."""
-    for row in evidence.rows:
-        if row.iteration < 0 and not row.good and row.metrics is None:
-            yield Finding(
-                "defect", "load", row.label, "", say("{label}: {note}", label=row.label, note=row.note)
-            )
+    for row in evidence.rows.where(iteration=-1, good=False, measured=False):
+        text = say("{label}: {note}", label=row.label, note=row.note)
+        yield Finding("defect", "load", row.label, "", text)
 
 
 def value_findings(evidence: Evidence) -> Iterator[Finding]:

@@ -15,9 +15,9 @@ from parity.language import _, render
 from parity.report.sentence import VERDICTS, verdict_sentence
 from parity.result import Result
 
-__all__ = ["print_findings", "print_verdict"]
+__all__ = ["STYLES", "print_findings", "print_verdict", "relative"]
 
-_STYLES = {
+STYLES = {
     "match": "bold green",
     "rounding": "bold green",
     "framework": "bold green",
@@ -39,7 +39,7 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
             _print_entry(console, _("also:"), shown)
         if found.line:
             # Never folded: a path is clicked and copied whole.
-            console.print(_beginning(_("at:")) + escape(_relative(found.line)), soft_wrap=True)
+            console.print(_beginning(_("at:")) + escape(relative(found.line)), soft_wrap=True)
         if found.evidence:
             _print_entry(console, _("because:"), render(found.evidence))
         if found.change:
@@ -62,7 +62,8 @@ def _print_entry(console: Console, name: str, text: str) -> None:
     console.print(Text(beginning) + Text("\n" + " " * indent).join(lines), soft_wrap=True)
 
 
-def _relative(line: str) -> str:
+def relative(line: str) -> str:
+    """Return ``file:line`` with the file's path as seen from here, if it lies below."""
     path, _colon, number = line.rpartition(":")
     try:
         return f"{Path(path).relative_to(Path.cwd())}:{number}"
@@ -72,6 +73,6 @@ def _relative(line: str) -> str:
 
 def print_verdict(console: Console, result: Result) -> None:
     """Print the verdict in one sentence."""
-    verdict = f"[{_STYLES[result.verdict]}]{render(VERDICTS[result.verdict])}[/]"
+    verdict = f"[{STYLES[result.verdict]}]{render(VERDICTS[result.verdict])}[/]"
     says = escape(render(verdict_sentence(result)))
     console.print(_("verdict: {verdict} - {says}", verdict=verdict, says=says))

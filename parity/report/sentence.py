@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import numpy as np
 
 from converter.messages import Message, say
 from parity.finding import Verdict
-from parity.judge import INNER, Row
+from parity.judge import Row
 from parity.result import Result
+from parity.rows import Rows
 
 __all__ = ["VERDICTS", "headroom", "verdict_sentence"]
 
@@ -27,23 +27,17 @@ def _remedy(dtype: str) -> str:
     return say("--oracle") if dtype == "float32" else say("fewer --iters, or --lockstep")
 
 
-def headroom(rows: Sequence[Row], dtype: str) -> Row | None:
+def headroom(rows: Rows, dtype: str) -> Row | None:
     """Return the row of a run whose error is the largest part of what rounding may do."""
-    judged = [
-        row
-        for row in rows
-        if row.dtype == dtype
-        and row.quantity not in INNER
-        and row.metrics is not None
-        and 0.0 < row.limit < math.inf
-        and row.error > 0.0
-    ]
-    return max(judged, key=lambda row: row.error / row.limit, default=None)
+    judged = rows.where(dtype=dtype, inner=False, measured=True)
+    error, limit = judged.column("error"), judged.column("limit")
+    some = (limit > 0.0) & (limit < np.inf) & (error > 0.0)
+    return judged[int(np.argmax(error / np.where(some, limit, np.inf)))] if some.any() else None
 
 
 def verdict_sentence(result: Result) -> str:
     """Say what the verdict is and what it rests on, in English; a `Message`, to be rendered."""
-    compared = {row.quantity for row in result.rows}
+    compared = result.rows.values("quantity")
     says = _sentence(result, result.dtypes[-1])
     if compared >= {"loss", "gradient"}:
         return says

@@ -16,6 +16,7 @@ from parity.language import Message, _, render, say
 from parity.report.findings import print_findings, print_verdict
 from parity.report.tables import apart, number, print_sides, show, table
 from parity.result import Result
+from parity.rows import Rows
 
 __all__ = ["print_gradients", "print_judgement", "print_pairs", "print_result"]
 
@@ -31,7 +32,7 @@ def print_result(console: Console, result: Result) -> None:
     """Print a check: who ran, the losses, the largest error of every quantity, what differs, the result."""
     _print_heading(console, result)
     _print_losses(console, result)
-    if any(row.quantity != "loss" for row in result.rows):
+    if result.rows.values("quantity") - {"loss"}:
         _print_quantities(console, result)
     _print_mismatches(console, result.mismatches)
     _print_notes(console, result)
@@ -98,11 +99,11 @@ def _print_quantities(console: Console, result: Result) -> None:
     columns = [*(_("error, {dtype}", dtype=dtype) for dtype in result.dtypes), _limit_heading(judging)]
     quantities = table(_("quantity"), _("compared"), *columns, _("differ"))
     for quantity in SCALES:
-        rows = [row for row in result.rows if row.quantity == quantity]
+        rows = result.rows.where(quantity=quantity)
         if not rows:
             continue
         cells = [*(_worst(rows, dtype) for dtype in result.dtypes), _limit(rows, judging)]
-        differ = sum(not row.good for row in rows)
+        differ = int((~rows.good).sum())
         count = Text(str(differ), style="bold red" if differ else "green")
         quantities.add_row(quantity, str(len(rows)), *cells, count)
     show(console, quantities)
@@ -114,16 +115,17 @@ def _limit_heading(dtype: str) -> str:
     return _("limit, iteration 0") if later == {math.inf} else _("limit")
 
 
-def _worst(rows: Iterable[Row], dtype: str) -> str:
-    """Return the largest error of a run's rows, as text."""
-    errors = [row.error for row in rows if row.dtype == dtype and row.metrics is not None]
-    return number(max(errors, key=lambda error: math.inf if math.isnan(error) else error)) if errors else "-"
+def _worst(rows: Rows, dtype: str) -> str:
+    """Return the largest error of a run's rows, as text; NaN counts as the largest."""
+    errors = rows.where(dtype=dtype, measured=True).column("error")
+    return number(float(errors.max())) if errors.size else "-"
 
 
-def _limit(rows: Iterable[Row], dtype: str) -> str:
+def _limit(rows: Rows, dtype: str) -> str:
     """Return the limit that errors (other than those of counters) are judged by, as text."""
-    limits = {row.limit for row in rows if row.dtype == dtype and 0.0 < row.limit < math.inf}
-    return number(max(limits)) if limits else "-"
+    limits = rows.where(dtype=dtype).column("limit")
+    limits = limits[(limits > 0.0) & (limits < math.inf)]
+    return number(float(limits.max())) if limits.size else "-"
 
 
 def _print_mismatches(console: Console, mismatches: Sequence[Row]) -> None:
@@ -140,7 +142,7 @@ def _print_mismatches(console: Console, mismatches: Sequence[Row]) -> None:
     _print_row_notes(console, mismatches[:_SHOWN_MISMATCHES])
     hidden = len(mismatches) - _SHOWN_MISMATCHES
     if hidden > 0:
-        console.print(_("  ... and {count} more, all of them in check.json", count=hidden))
+        console.print(_("  ... and {count} more (dgtool report -o rows.csv has them all)", count=hidden))
     console.print()
 
 
@@ -158,8 +160,8 @@ def _print_row_notes(console: Console, rows: Iterable[Row]) -> None:
 
 def _print_notes(console: Console, result: Result) -> None:
     def counted(status: str, text: Message) -> None:
-        found = [row for row in result.rows if row.status == status and row.dtype == result.dtypes[-1]]
-        notes = dict.fromkeys(row.note for row in found if row.note)
+        found = result.rows.where(status=status, dtype=result.dtypes[-1])
+        notes = [note for note in dict.fromkeys(found.texts("note")) if note]
         if notes:
             says = render(text.filled(count=len(found), notes=_("; ").join(map(render, notes))))
             console.print(f"[dim]{escape(says)}[/]")
@@ -184,8 +186,7 @@ def print_gradients(
     """
     oracle = {
         (row.network, row.name): row
-        for row in result.rows
-        if row.quantity == "gradient" and row.iteration == iteration and row.dtype == "float64"
+        for row in result.rows.where(quantity="gradient", iteration=iteration, dtype="float64")
     }
     beside = result.dtypes[0] != "float64" and bool(oracle)
     columns = [
@@ -236,7 +237,7 @@ def _gradient_cells(row: Row) -> list[str]:
     ]
 
 
-def print_pairs(console: Console, rows: Sequence[Row], names: tuple[str, str]) -> None:
+def print_pairs(console: Console, rows: Rows, names: tuple[str, str]) -> None:
     """Print rows compared from files, each with the tolerance that would have let it pass."""
     kept = [row for row in rows if row.status != "unkept"]
     columns = _("entry"), _("iteration"), _("quantity"), _("max abs"), _("mean abs"), _("error"), _("limit")
@@ -252,7 +253,7 @@ def print_pairs(console: Console, rows: Sequence[Row], names: tuple[str, str]) -
     console.print(_outcome(rows, kept))
 
 
-def _outcome(rows: Sequence[Row], kept: Sequence[Row]) -> str:
+def _outcome(rows: Rows, kept: Sequence[Row]) -> str:
     """Say what comparing files shows; with markup."""
     bad = [row for row in kept if not row.good]
     unkept = len(rows) - len(kept)
@@ -271,7 +272,7 @@ def _outcome(rows: Sequence[Row], kept: Sequence[Row]) -> str:
             label=escape(bad[0].label),
         )
     if hidden(rows):
-        unjudged = sum(row.status in ("unjudged", "inconclusive") for row in rows)
+        unjudged = len(rows.where(status=("unjudged", "inconclusive")))
         return _(
             "[bold yellow]INCONCLUSIVE[/]: {agree} agree; in {unjudged} more rounding may be as large as a "
             "mistake (float64 traces tell)",

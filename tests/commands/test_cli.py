@@ -111,7 +111,8 @@ def test_check_bp_prints_the_comparison_and_writes_the_folder(dgtool, tmp_path):
     ):
         assert text in shown.stdout
     names = {path.name for path in (tmp_path / "dgtool-run").iterdir()}
-    assert names == {"check.json", "float32", "float64", "bp_torch.npy", "bp_paddle.npy", "bp_align_diff.log"}
+    logs = {"bp_torch.npy", "bp_paddle.npy", "bp_align_diff.log"}
+    assert names == {"check.json", "rows.safetensors", "pictures", "float32", "float64", *logs}
     assert shown.stderr == ""
 
     gradients = dgtool("grad-diff", "dgtool-run", "--iter", 1, "--top", 3, "--sort", "abs")
@@ -129,7 +130,7 @@ def test_check_bp_exits_with_1_and_names_what_differs(dgtool):
     assert "at:       " in shown.stdout
     assert "DG_paddle/model.py:46" in shown.stdout
     assert "change:   set negative_slope to 0.2 (the port has 0.01)" in shown.stdout
-    assert "more, all of them in check.json" in shown.stdout
+    assert "more (dgtool report -o rows.csv has them all)" in shown.stdout
 
     explained = dgtool("explain", "dgtool-run")
     assert explained.exit_code == 1

@@ -7,6 +7,7 @@ from parity.diagnosis import diagnose
 from parity.evidence import Evidence
 from parity.judge import judge
 from parity.metrics import measure
+from parity.rows import Rows
 
 
 def embedding(setting, value):
@@ -21,7 +22,7 @@ def late(quantity, name):
 
 def evidence(*rows):
     sides = embedding("padding_idx", 0), embedding("_padding_idx", -1)
-    return Evidence(("torch", "paddle"), *sides, rows=list(rows))
+    return Evidence(("torch", "paddle"), *sides, rows=Rows(rows))
 
 
 def test_a_setting_that_acts_late_explains_its_own_layers_tensor():

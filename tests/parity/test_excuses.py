@@ -9,6 +9,7 @@ from parity.diagnosis import verdict_of
 from parity.finding import Finding
 from parity.judge import Row, bare_row, judge
 from parity.metrics import measure
+from parity.rows import Rows
 
 
 def known(stage):
@@ -42,6 +43,6 @@ GOOD = row("loss", 0, 1.0)
     ],
 )
 def test_only_what_can_follow_from_it(stage: str, differs: Row, verdict: str):
-    assert verdict_of([GOOD, differs], [known(stage)]) == verdict
-    assert verdict_of([GOOD, differs], []) == "defect"
-    assert verdict_of([GOOD], [known(stage)]) == "framework"
+    assert verdict_of(Rows([GOOD, differs]), [known(stage)]) == verdict
+    assert verdict_of(Rows([GOOD, differs]), []) == "defect"
+    assert verdict_of(Rows([GOOD]), [known(stage)]) == "framework"

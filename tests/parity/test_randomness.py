@@ -16,6 +16,7 @@ from parity.evidence import Evidence, Iteration
 from parity.frameworks._random import STREAM, share
 from parity.judge import Row
 from parity.metrics import measure
+from parity.rows import Rows
 from tests.defects.pairs import CasePair
 
 SIZE = 6
@@ -276,7 +277,7 @@ def diagnosed(reference, port, status):
     """Return the findings and the verdict for two lists of draws, and a loss that agrees or not."""
     tables = [CallTable(0, (), draws=tuple(draws)) for draws in (reference, port)]
     metrics = measure(np.ones(1), np.ones(1))
-    rows = [Row("float64", 0, "loss", "", "loss", status, 0.0, 1e-9, metrics=metrics)]
+    rows = Rows([Row("float64", 0, "loss", "", "loss", status, 0.0, 1e-9, metrics=metrics)])
     iteration = Iteration(*tables, Aligned((), (), (), {}))
     evidence = Evidence(("torch", "paddle"), iterations={0: iteration}, rows=rows)
     findings = diagnose(evidence)

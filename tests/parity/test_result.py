@@ -30,7 +30,7 @@ def test_what_is_no_result_or_trace_is_refused_by_name(content, tmp_path):
     [
         {"dtypes": []},
         {"dtypes": ["float8"]},
-        {"rows": [{"dtype": "float64", "error": None}]},
+        {"row_count": 2},
         {"losses": 3},
     ],
     ids=lambda change: next(iter(change)),
@@ -41,10 +41,15 @@ def test_a_result_that_was_tampered_with_is_refused(change, tmp_path):
     Result("pair", {}, {}, ("float64",), 1, rows).save(tmp_path)
     assert Result.load(tmp_path).verdict == "match"
     content = json.loads((tmp_path / "check.json").read_text())
-    if "rows" in change:
-        change = {"rows": [{**content["rows"][0], **change["rows"][0]}]}
     (tmp_path / "check.json").write_text(json.dumps({**content, **change}))
     with pytest.raises(TraceError, match=r"check\.json"):
+        Result.load(tmp_path)
+
+
+def test_a_result_without_its_rows_is_refused(tmp_path):
+    Result("pair", {}, {}, ("float64",), 1).save(tmp_path)
+    (tmp_path / "rows.safetensors").unlink()
+    with pytest.raises(TraceError, match=r"rows\.safetensors"):
         Result.load(tmp_path)
 
 
