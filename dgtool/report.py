@@ -11,6 +11,7 @@ from dgtool import _options as options
 from dgtool._options import JsonOption, QuietOption
 from dgtool._progress import progress, write_reports
 from dgtool._shell import errors_to_exit_codes, output_console
+from parity.language import say
 
 if TYPE_CHECKING:
     from parity.changes import Changes
@@ -62,7 +63,7 @@ def report(
         targets = [target(path, format and format.value, writers) for path in outputs or ()]
         targets += [target(STDOUT, "json", writers)] * json_output
         if compare and run:
-            raise UsageError(f"--compare names both runs; leave out {run}")
+            raise UsageError(say("--compare names both runs; leave out {run}", run=run))
         folder = run or Path("dgtool-run")
         with progress(quiet or json_output, doing=f"reading {' and '.join(map(str, compare or (folder,)))}"):
             found: Any = _changes(*compare) if compare else Result.load(folder)

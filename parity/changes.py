@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converter.messages import say
 from parity.errors import UsageError
 from parity.finding import Finding, Verdict
 from parity.judge import SCALES, Quantity
@@ -101,8 +102,9 @@ def changes(before: Result, after: Result) -> Changes:
     """Compare two results. Raises `UsageError` if they have no run of the same dtype."""
     common = [dtype for dtype in after.dtypes if dtype in before.dtypes]
     if not common:
-        runs = (" and ".join(result.dtypes) for result in (before, after))
-        raise UsageError("the checks have no run in common: {} against {}".format(*runs))
+        runs = [", ".join(result.dtypes) for result in (before, after)]
+        text = say("the checks have no run in common: {before} against {after}")
+        raise UsageError(text.filled(before=runs[0], after=runs[1]))
     dtype = common[-1]
     ours, theirs = (result.rows.where(dtype=dtype, inner=False) for result in (before, after))
     places = _aligned(ours, theirs)

@@ -126,7 +126,6 @@ class Result:
         content["findings"] = [finding.to_json() for finding in self.findings]
         content["losses"] = [{**asdict(loss), "difference": loss.difference} for loss in self.losses]
         del content["rows"]
-        content["messages"] = message_table(self._texts())
         content |= {name: [asdict(each) for each in getattr(self, name)] for name in _PARTS}
         safe: dict[str, Any] = json_safe(content)
         return safe
@@ -145,14 +144,19 @@ class Result:
             return {name: again(getattr(found, name)) for name in SAYS}
 
         findings = [replace(found, **said(found)) for found in self.findings]
-        self.rows.say_notes(again)
-        return replace(self, findings=findings, notes=[*map(again, self.notes)])
+        return replace(
+            self, findings=findings, rows=self.rows.respelt("note", again), notes=[*map(again, self.notes)]
+        )
 
     def save(self, folder: Path) -> None:
         """Write ``check.json``, and the rows as ``rows.safetensors`` (`parity.rows_file`) beside it."""
         save_rows(self.rows, folder / ROWS_FILE)
         with atomic_path(folder / RESULT_FILE) as partial:
-            content = {**self.json_without_rows(), "row_count": len(self.rows)}
+            content = {
+                **self.json_without_rows(),
+                "row_count": len(self.rows),
+                "messages": json_safe(message_table(self._texts())),
+            }
             partial.write_text(json.dumps(content, allow_nan=False) + "\n")
 
     @classmethod

@@ -160,15 +160,6 @@ class Rows(Sequence[Row]):
         words = self.words(name)
         return {words[place] for place in np.unique(self.column(name)).tolist()}
 
-    def say_notes(self, again: Callable[[str], str]) -> None:
-        """Replace every note by an equal text, in these rows and all that share their texts.
-
-        What is read from a file so becomes the message that it was (`parity.language.restored`).
-        """
-        self._all()
-        self._places["note"] = {again(note): place for note, place in self._places["note"].items()}
-        self._words.pop("note", None)
-
     def keys(self, *names: str) -> Column:
         """Return a number for every row, which two rows share where they have these of `TEXTS` in common."""
         found = np.zeros(len(self), np.int64)
@@ -254,6 +245,15 @@ class Rows(Sequence[Row]):
         for word, mask in statuses.items():
             status[mask] = places.setdefault(word, len(places))
         return self._with({**self._columns, "limit": limit, "status": status})
+
+    def respelt(self, name: str, again: Callable[[str], str]) -> Rows:
+        """Return the rows whose texts of a column of `TEXTS` are other objects, equal to what they were."""
+        made = self._with(self._all())
+        made._places = {
+            **self._places,
+            name: {again(word): place for word, place in self._places[name].items()},
+        }
+        return made
 
     def _with(self, columns: dict[str, Column]) -> Rows:
         made = Rows()

@@ -15,6 +15,7 @@ import safetensors
 from safetensors.numpy import save_file
 
 from converter.formats._atomic import atomic_path
+from converter.messages import said, say
 from parity.errors import TraceError
 from parity.judge import LIMITS, SCALES, Status
 from parity.rows import FIGURES, LISTS, TEXTS, Column, Rows
@@ -50,29 +51,38 @@ def load_rows(path: Path) -> Rows:
     try:
         with safetensors.safe_open(path, framework="np") as file:
             if file.metadata() != _SCHEMA:
-                raise ValueError(f"it is not of the version {_SCHEMA['schema']}")
+                raise ValueError(say("it is not of the version {schema}", schema=_SCHEMA["schema"]))
             if set(file.keys()) != set(_KINDS):
-                raise ValueError("its columns are not those of rows")
+                raise ValueError(say("its columns are not those of rows"))
             tensors = {name: file.get_tensor(name) for name in _KINDS}
         _check_sizes(tensors)
         words = {name: _words(name, tensors) for name in TEXTS}
         return Rows.of_columns(words, tensors, {name: tensors[f"{name}.numbers"] for name in LISTS})
     except (OSError, ValueError, TypeError, RecursionError, safetensors.SafetensorError) as error:
-        raise TraceError(f"{path}: holds no readable rows ({type(error).__name__}: {error})") from error
+        raise TraceError(
+            say(
+                "{path}: holds no readable rows ({kind}: {error})",
+                path=path,
+                kind=type(error).__name__,
+                error=said(error),
+            )
+        ) from error
 
 
 def _words(name: str, tensors: dict[str, Column]) -> list[str]:
     """Return the texts of a column, every position in which is one of theirs."""
     words = json.loads(tensors[f"{name}.words"].tobytes())
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ValueError(f"the texts of '{name}' are none")
+        raise ValueError(say("the texts of '{name}' are none", name=name))
     if len(set(words)) != len(words):
-        raise ValueError(f"a text of '{name}' is there twice")
+        raise ValueError(say("a text of '{name}' is there twice", name=name))
     if unknown := set(words) - _ALLOWED.get(name, set(words)):
-        raise ValueError(f"no {name} is called {', '.join(map(repr, sorted(unknown)))}")
+        raise ValueError(
+            say("no {name} is called {names}", name=name, names=", ".join(map(repr, sorted(unknown))))
+        )
     places = tensors[name]
     if places.size and (places.min() < 0 or places.max() >= len(words)):
-        raise ValueError(f"a row's {name} is not among its {len(words)} texts")
+        raise ValueError(say("a row's {name} is not among its {count} texts", name=name, count=len(words)))
     return words
 
 
@@ -86,9 +96,9 @@ def _check_sizes(tensors: dict[str, Column]) -> None:
             or tensors[name].ndim != 1
             or (not whole and tensors[name].size != count)
         ):
-            raise ValueError(f"'{name}' is no column of {count} rows")
+            raise ValueError(say("'{name}' is no column of {count} rows", name=name, count=count))
     for name in LISTS:
         if int(tensors[name].sum(dtype=np.int64)) != tensors[f"{name}.numbers"].size:
-            raise ValueError(f"'{name}' does not have the numbers that its rows count")
+            raise ValueError(say("'{name}' does not have the numbers that its rows count", name=name))
     if count and (tensors["iteration"].min() < -1 or tensors["count"].min() < -1):
-        raise ValueError("a row's iteration or count is negative")
+        raise ValueError(say("a row's iteration or count is negative"))

@@ -21,8 +21,8 @@ __all__ = ["input_findings", "load_findings", "value_findings"]
 def load_findings(evidence: Evidence) -> Iterator[Finding]:
     """Tensors that the other side does not have, or has in another shape."""
     for row in evidence.rows.where(iteration=-1, good=False, measured=False):
-        says = say("{label}: {note}", label=row.label, note=row.note)
-        yield Finding("defect", "load", row.label, "", says)
+        text = say("{label}: {note}", label=row.label, note=row.note)
+        yield Finding("defect", "load", row.label, "", text)
 
 
 def value_findings(evidence: Evidence) -> Iterator[Finding]:

@@ -10,13 +10,16 @@ from rich.markup import escape
 
 from parity.changes import Changes, TensorChange
 from parity.finding import Finding
+from parity.language import _, render, say
 from parity.report.findings import STYLES
 from parity.report.markdown import MAX_BYTES, Page, cell, prose
+from parity.report.sentence import VERDICTS
 from parity.report.tables import apart, number, show, table
 
 __all__ = ["document", "json_document", "page", "print_changes"]
 
 _SHOWN = 10
+_WHEN = say("before:"), say("after: ")
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -37,37 +40,47 @@ table { border-collapse: collapse; margin: 1rem 0; }
 th, td { padding: .2rem .6rem; border-bottom: 1px solid #8886; text-align: left; }
 code { font-size: .9em; overflow-wrap: anywhere; }
 """
-_HEADS = (
-    ("quantity", "largest error before", "after", "differ before", "after"),
-    ("loss", "largest difference before", "after"),
-    ("moved by more than rounding", "quantity", "iteration", "error before", "after", "rounding"),
-    ("made with", "before", "after"),
+_BEFORE, _AFTER = say("before"), say("after")
+_HEADS: tuple[tuple[str, ...], ...] = (
+    (say("quantity"), say("largest error before"), _AFTER, say("differ before"), _AFTER),
+    (say("loss"), say("largest difference before"), _AFTER),
+    (
+        say("moved by more than rounding"),
+        say("quantity"),
+        say("iteration"),
+        say("error before"),
+        _AFTER,
+        "rounding",
+    ),
+    (say("made with"), _BEFORE, _AFTER),
 )
 
 
 def print_changes(console: Console, found: Changes) -> None:
     """Print the verdicts, the findings that came and went, and the figures that moved."""
-    for when, verdict, sentence in zip(("before", "after"), found.verdicts, found.sentences, strict=True):
-        console.print(f"{when + ':':7} [{STYLES[verdict]}]{verdict}[/] - {escape(sentence)}")
+    for when, verdict, sentence in zip(_WHEN, found.verdicts, found.sentences, strict=True):
+        word = f"[{STYLES[verdict]}]{render(VERDICTS[verdict])}[/]"
+        console.print(render(when) + f" {word} - {escape(render(sentence))}")
     console.print()
     for title, findings in _findings(found):
         for each in findings:
-            console.print(f"{title}: {escape(each.what)} [dim]({each.stage})[/]")
+            console.print(f"{render(title)}: {escape(render(each.what))} [dim]({each.stage})[/]")
     if found.gone or found.new or found.same:
         console.print()
     for head, rows in zip(_HEADS, _tables(found), strict=True):
         if rows:
-            made = table(*head)
+            made = table(*map(render, head))
             for cells in rows[:_SHOWN]:
                 made.add_row(*map(escape, cells))
             show(console, made)
             if len(rows) > _SHOWN:
-                console.print(f"  ... and {len(rows) - _SHOWN} more (--json has them all)")
+                console.print(_("  ... and {count} more (--json has them all)", count=len(rows) - _SHOWN))
             console.print()
     if found.only_before or found.only_after:
-        console.print(f"compared before only: {found.only_before}, after only: {found.only_after}")
+        only = say("compared before only: {before}, after only: {after}")
+        console.print(render(only.filled(before=found.only_before, after=found.only_after)))
     if not found.tensors:
-        console.print(f"no tensor's error moved by more than rounding can ({found.dtype})")
+        console.print(_("no tensor's error moved by more than rounding can ({dtype})", dtype=found.dtype))
 
 
 def document(found: Changes, max_bytes: int = MAX_BYTES) -> Iterator[str]:
@@ -104,7 +117,7 @@ def page(found: Changes) -> Iterator[str]:
 
 
 def _findings(found: Changes) -> tuple[tuple[str, tuple[Finding, ...]], ...]:
-    return ("gone", found.gone), ("new", found.new), ("still there", found.same)
+    return (say("gone"), found.gone), (say("new"), found.new), (say("still there"), found.same)
 
 
 def _tables(found: Changes) -> tuple[list[list[str]], ...]:

@@ -272,7 +272,7 @@ def _outcome(rows: Rows, kept: Sequence[Row]) -> str:
             label=escape(bad[0].label),
         )
     if hidden(rows):
-        unjudged = sum(row.status in ("unjudged", "inconclusive") for row in rows)
+        unjudged = len(rows.where(status=("unjudged", "inconclusive")))
         return _(
             "[bold yellow]INCONCLUSIVE[/]: {agree} agree; in {unjudged} more rounding may be as large as a "
             "mistake (float64 traces tell)",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.formats._atomic import atomic_path
+from converter.messages import say
 from parity.errors import UsageError
 
 __all__ = ["CHANGES", "RESULT", "STDOUT", "SUFFIXES", "Target", "target", "write"]
@@ -40,7 +41,9 @@ class _Writer:
         try:
             found: Callable[..., Any] = getattr(importlib.import_module(self.module), self.function)
         except ModuleNotFoundError as error:
-            raise UsageError(f"{error.name} is not installed; pip install 'dgtool[report]'") from error
+            raise UsageError(
+                say("{name} is not installed; pip install 'dgtool[report]'", name=error.name)
+            ) from error
         return found
 
 
@@ -79,11 +82,24 @@ def target(path: Path, format: str | None = None, writers: Mapping[str, _Writer]
     name = told[0] if told else format
     if name is None:
         known = ", ".join(suffixes[0] for suffixes in SUFFIXES.values())
-        raise UsageError(f"{path}: its name does not tell the format; end it with one of {known}")
+        raise UsageError(
+            say(
+                "{path}: its name does not tell the format; end it with one of {known}",
+                path=path,
+                known=known,
+            )
+        )
     if name not in writers:
-        raise UsageError(f"{path}: there is no {name} of this, but {', '.join(writers)}")
+        raise UsageError(
+            say(
+                "{path}: there is no {name} of this, but {writers}",
+                path=path,
+                name=name,
+                writers=", ".join(writers),
+            )
+        )
     if path.is_dir() or (path != STDOUT and not path.parent.is_dir()):
-        raise UsageError(f"{path}: is a folder, or in none; name a file")
+        raise UsageError(say("{path}: is a folder, or in none; name a file", path=path))
     writers[name].load()
     return Target(path, writers[name])
 

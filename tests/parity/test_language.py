@@ -228,21 +228,22 @@ def test_whatever_is_said_is_a_literal_with_a_value_for_every_place():
 COVERED = {
     "converter": "[a-z]* optimizer/* formats/__init__ formats/_layout formats/[a-z]*",
     "dgtool": "*",
-    "parity": "[a-z]* alignment/[a-z]* diagnosis/* report/*",
+    "parity": "[a-z]* alignment/[a-z]* diagnosis/* report/* report/page/* report/page/charts/*",
 }
 """Files whose texts a reader is shown, by package."""
 ENGLISH = {
     "converter": "rule_table rules words",
-    "parity": "judge own_loop pytest_plugin ranks recorder settings testing worker language alignment/worker",
+    "parity": "judge own_loop pytest_plugin ranks recorder settings testing worker language alignment/worker "
+    "report/changes report/junit report/markdown report/reprod_log report/schema rows",
 }
-"""Files whose texts are code, tables of names, or said within a worker, whose errors arrive as they are."""
+"""Files whose texts are code, tables of names, for machines, or of workers, whose errors arrive as they are."""
 NO_TEXT = re.compile(
     r"bold (green|yellow|red)|dgtool:? |initial values|is set to|no floor|other run|the (network|index|record of a part)|"  # words
     r"Where the sides? runs?|The pair's own options|Which .*|What kind of .*|Who does .*|The result|out of memory|"  # --help
     r"numpy array|text of .*|bytes object|its (metadata|header|entry ?)|\.\.\. \( letters\)|"  # of files
     r"\w+ or \w+|.* has |.* steps, powers of .*| ?(in|out)put | of |(re(shape|peat)|same|cast|split|concat) .*|"
     r"\(the model itself\)|seeded weights|pair |= \(class\)| \(call \)|a Slurm array| part | input|a tensor of so few elements is kept whole|"
-    r"Written by `dgtool align`.*|The rules are those of.*|from .* import .*|.*import sys.*|\n.*|ignore:.*|value = ",
+    r"datum.*|<td .*|<svg .*|default-src .*|Written by `dgtool align`.*|The rules are those of.*|from .* import .*|.*import sys.*|\n.*|ignore:.*|value = ",
     re.DOTALL,
 )
 """Styles, stages, statuses, operations and names; headings of ``--help``; code; what errors of files quote."""
