@@ -15,6 +15,7 @@ from dgtool._progress import progress, side_labels
 from dgtool._shell import output_console, print_json
 from parity import Pair, Result, Run, check, load_pair
 from parity.cache import recorded_reference
+from parity.language import _, joined, render, say
 from parity.pair import Place
 from parity.place import placed
 from parity.process import ROLES
@@ -43,6 +44,8 @@ class Request:
     as_json: bool
     quiet: bool
     once: bool
+    language: str
+    """What is said is said in it, in every process (`parity.language`)."""
 
     @property
     def is_read(self) -> bool:
@@ -89,7 +92,7 @@ def attempt(request: Request, made: Attempt, saved: Sequence[str] = ()) -> None:
             for role in ROLES:
                 made.note(noted.stamps(role), read_by_side=True)
     made.exit_code = result.exit_code
-    _show(request, result, saved, "run" if fresh else "from the cache", time.monotonic() - begun)
+    _show(request, result, saved, say("run") if fresh else say("from the cache"), time.monotonic() - begun)
 
 
 def _checked(request: Request, pair: Pair, made: Attempt) -> tuple[Result, bool]:
@@ -138,7 +141,7 @@ def _show(request: Request, result: Result, saved: Sequence[str], reference: str
             "verdict": result.verdict,
             "exit_code": result.exit_code,
             "findings": [found.to_json() for found in result.findings],
-            "reference": reference,
+            "reference": str(reference),
             "seconds": round(seconds, 3),
             "saved": list(saved),
             "out": str(request.out),
@@ -148,9 +151,14 @@ def _show(request: Request, result: Result, saved: Sequence[str], reference: str
     console = output_console(request.quiet)
     print_findings(console, result.findings)
     print_verdict(console, result)
-    about = f"{', '.join(map(_named, saved))} saved; " if saved else ""
-    took = f"{seconds:.1f} s; the reference: {reference}; result: {request.out}"
-    console.print(f"{datetime.now():%H:%M:%S}: {about}{took}", style="dim", markup=False)
+    about = say("{files} saved", files=", ".join(map(_named, saved))) if saved else ""
+    took = say(
+        "{seconds:.1f} s; the reference: {reference}; result: {folder}",
+        seconds=seconds,
+        reference=reference,
+        folder=request.out,
+    )
+    console.print(f"{datetime.now():%H:%M:%S}: {render(joined(about, took))}", style="dim", markup=False)
 
 
 def _named(path: str) -> str:
@@ -162,6 +170,7 @@ def _named(path: str) -> str:
 def print_watched(made: Attempt) -> None:
     """Print which files a save of is waited for."""
     named = sorted(map(_named, made.sources), key=lambda path: (path.startswith(os.sep), path))
-    more = f" and {len(named) - _SHOWN_FILES} more" if len(named) > _SHOWN_FILES else ""
-    text = f"watching {', '.join(named[:_SHOWN_FILES])}{more}; Ctrl-C ends"
-    output_console().print(text, style="dim", markup=False)
+    names: str = ", ".join(named[:_SHOWN_FILES])
+    if len(named) > _SHOWN_FILES:
+        names = say("{names} and {count} more", names=names, count=len(named) - _SHOWN_FILES)
+    output_console().print(_("watching {names}; Ctrl-C ends", names=names), style="dim", markup=False)

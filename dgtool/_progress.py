@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dgtool._shell import printable
+from parity.language import _, render, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,9 +51,9 @@ class _Part:
     def amount(self) -> str:
         """How much is done, as text."""
         if self.of_bytes:
-            return f"{_size(self.done)} of {_size(self.total)}"
+            return _("{done} of {total}", done=_size(self.done), total=_size(self.total))
         recorded = f", {_size(self.received)}" if self.received else ""
-        return f"iteration {self.done} of {self.total}{recorded}"
+        return _("iteration {done} of {total}", done=self.done, total=self.total) + recorded
 
     @property
     def remaining(self) -> str:
@@ -60,7 +61,7 @@ class _Part:
         if not 0 < self.done < self.total:
             return ""
         seconds = (time.monotonic() - self.begun) * (self.total - self.done) / self.done
-        return f"{int(seconds) // 60}:{int(seconds) % 60:02} left"
+        return _("{time} left", time=f"{int(seconds) // 60}:{int(seconds) % 60:02}")
 
 
 def _size(count: int) -> str:
@@ -79,7 +80,7 @@ class Shown:
 
     def phase(self, text: str) -> None:
         """Say what is being done from now on."""
-        self._doing = text
+        self._doing = render(text)
         self._show()
 
     def iteration(self, role: str, run: int, iteration: int) -> None:
@@ -99,7 +100,8 @@ class Shown:
     def advance(self, name: str, size: int) -> None:
         """Say that a tensor's bytes are done."""
         self._parts["bytes"].done += size
-        self.phase(name)
+        self._doing = name
+        self._show()
 
     def _show(self) -> None:
         """Bring what is seen up to date."""
@@ -148,7 +150,11 @@ class _Plain(Shown):
 
 def side_labels(frameworks: Mapping[str, str], total: int) -> dict[str, tuple[str, int]]:
     """Return what `progress` counts: ``total`` iterations of each side, named by its framework too."""
-    return {role: (f"{framework} ({role})", total) for role, framework in frameworks.items()}
+    labels = {"reference": say("{framework} (reference)"), "port": say("{framework} (port)")}
+    return {
+        role: (render(labels[role].filled(framework=framework)), total)
+        for role, framework in frameworks.items()
+    }
 
 
 @contextmanager
@@ -192,5 +198,5 @@ def write_reports(found: Any, folder: Path, targets: Iterable[Target], quiet: bo
     from parity.report.writers import STDOUT, write
 
     for each in targets:
-        with progress(quiet or each.path == STDOUT, doing=f"writing {each.path}"):
+        with progress(quiet or each.path == STDOUT, doing=say("writing {file}", file=each.path)):
             write(found, folder, each)

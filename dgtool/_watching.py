@@ -21,6 +21,7 @@ from watchfiles import Change, watch
 
 from dgtool._attempt import Attempt, Request, attempt, print_watched
 from dgtool._shell import errors_to_exit_codes, unwind_when_terminated
+from parity.language import _, speaking
 from parity.sources import changed, stamp
 
 __all__ = ["watch_on"]
@@ -50,7 +51,10 @@ class _Child:
             made: Attempt = self.connection.recv()
         except EOFError:
             self._process.join()
-            typer.echo(f"dgtool: the check ended with exit code {self._process.exitcode}", err=True)
+            typer.echo(
+                _("dgtool: the check ended with exit code {exitcode}", exitcode=self._process.exitcode),
+                err=True,
+            )
             return Attempt(3)
         return made
 
@@ -75,13 +79,14 @@ def _attempt_when_told(connection: Connection, request: Request) -> None:
     except EOFError:
         return
     made = Attempt()
-    try:
-        with errors_to_exit_codes(request.as_json, indent=None):
-            attempt(request, made, saved)
-    except typer.Exit as end:
-        made.exit_code = end.exit_code
-    if request.is_read:
-        print_watched(made)
+    with speaking(request.language):
+        try:
+            with errors_to_exit_codes(request.as_json, indent=None):
+                attempt(request, made, saved)
+        except typer.Exit as end:
+            made.exit_code = end.exit_code
+        if request.is_read:
+            print_watched(made)
     connection.send(made)
 
 

@@ -88,11 +88,11 @@ def compare(
             raise typer.Exit(_recordings(reference, port, json_output, quiet))
         if floor is not None:
             raise typer.Exit(_by_floor(reference, port, floor, rtol, atol, log, json_output, quiet))
-        with progress(quiet or json_output, doing="comparing"):
+        with progress(quiet or json_output, doing=say("comparing")):
             rows = compare_files(reference, port, rtol=rtol, atol=atol)
         code = 1 if not rows or not rows.good.all() else 4 if hidden(rows) else 0
         if log is not None:
-            with progress(quiet or json_output, doing="starting reprod_log, with paddle"):
+            with progress(quiet or json_output, doing=say("starting reprod_log, with paddle")):
                 run_reprod_log(reference, port, log)
         if json_output:
             said = {0: "pass", 1: "mismatch", 4: "inconclusive"}[code]

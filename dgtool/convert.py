@@ -151,7 +151,7 @@ def convert(
 
         chosen = _chosen_part(part, finish, verified)
         done = None
-        with progress(quiet or json_output, doing="reading what there is to convert") as shown:
+        with progress(quiet or json_output, doing=say("reading what there is to convert")) as shown:
             opened = prepare(
                 source,
                 pair=pair,

@@ -10,6 +10,7 @@ import typer
 from dgtool._options import JsonOption, QuietOption
 from dgtool._progress import progress
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
+from parity.language import say
 
 __all__ = ["explain"]
 
@@ -36,7 +37,7 @@ def explain(
         from parity import Result
         from parity.report import print_findings, print_verdict
 
-        with progress(quiet or json_output, doing=f"reading {run}"):
+        with progress(quiet or json_output, doing=say("reading {file}", file=run)):
             result = Result.load(run)
         if json_output:
             findings = [finding.to_json() for finding in result.findings]

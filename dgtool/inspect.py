@@ -11,7 +11,7 @@ from dgtool._conversion import KeyOption, ModelOption, ModelPythonOption, Prefix
 from dgtool._options import JsonOption
 from dgtool._progress import progress
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
-from parity.language import _, render
+from parity.language import _, render, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,11 +46,11 @@ def inspect(
         from converter import describe, open_checkpoint, select
         from converter.selection import hints
 
-        with progress(json_output, doing="reading the checkpoint") as shown:
+        with progress(json_output, doing=say("reading the checkpoint")) as shown:
             opened = open_checkpoint(checkpoint)
             chosen, said = select(opened, key, strip_prefix)
             if model is not None:
-                shown.phase("asking the model")
+                shown.phase(say("asking the model"))
             knowledge = None if model is None else describe(model, python=model_python)
         if json_output:
             print_json(_as_json(chosen, knowledge))

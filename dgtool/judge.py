@@ -50,9 +50,9 @@ def judge(
         from parity.report import print_judgement
         from parity.report.json import document
 
-        with progress(quiet or json_output, doing=f"reading {run}") as shown:
+        with progress(quiet or json_output, doing=say("reading {file}", file=run)) as shown:
             result = Result.load(run)
-            shown.phase("judging")
+            shown.phase(say("judging"))
             result = rejudged(result, tolerance)
             needed = smallest_tolerance(result)
         if json_output:

@@ -65,7 +65,8 @@ def report(
         if compare and run:
             raise UsageError(say("--compare names both runs; leave out {run}", run=run))
         folder = run or Path("dgtool-run")
-        with progress(quiet or json_output, doing=f"reading {' and '.join(map(str, compare or (folder,)))}"):
+        files = " + ".join(map(str, compare or (folder,)))
+        with progress(quiet or json_output, doing=say("reading {file}", file=files)):
             found: Any = _changes(*compare) if compare else Result.load(folder)
         write_reports(found, folder, targets, quiet or json_output)
         if not targets:

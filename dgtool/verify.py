@@ -26,7 +26,7 @@ from dgtool._conversion import (
 from dgtool._options import ExtraLayersOption, JsonOption, QuietOption
 from dgtool._progress import progress
 from dgtool._shell import errors_to_exit_codes, output_console, print_json
-from parity.language import _
+from parity.language import _, say
 
 __all__ = ["verify"]
 
@@ -69,7 +69,7 @@ def verify(
     with errors_to_exit_codes(json_output):
         from converter import verify as run
 
-        with progress(quiet or json_output, doing="reading what there is to verify") as shown:
+        with progress(quiet or json_output, doing=say("reading what there is to verify")) as shown:
             opened = prepare(
                 source,
                 pair=pair,

@@ -13,6 +13,7 @@ from dgtool import _options as options
 from dgtool._options import DType, given_options
 from dgtool._shell import errors_to_exit_codes, output_console
 from dgtool.check_bp import runs_of
+from parity.language import _, spoken
 
 __all__ = ["watch"]
 
@@ -116,6 +117,7 @@ def watch(
             as_json=json_output,
             quiet=quiet,
             once=once,
+            language=spoken(),
         )
         if once:
             made = Attempt()
@@ -124,5 +126,5 @@ def watch(
         from dgtool._watching import watch_on
 
         if request.is_read:
-            output_console().print(f"watching {pair}; Ctrl-C ends", style="dim", markup=False)
+            output_console().print(_("watching {pair}; Ctrl-C ends", pair=pair), style="dim", markup=False)
         watch_on(request)

@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from converter.messages import say
 from parity.errors import CouldNotRunError
 from parity.pair import Pair, Place
 from parity.place import command_of, variables_of
@@ -178,7 +179,10 @@ def interpreter(place: Place) -> str:
             )
         except (OSError, subprocess.CalledProcessError) as error:
             said = (getattr(error, "stderr", "") or "").strip()
-            raise CouldNotRunError(f"cannot run '{' '.join(place.python)}': {said or error}") from error
+            text = say(
+                "cannot run '{target}': {message}", target=" ".join(place.python), message=said or error
+            )
+            raise CouldNotRunError(text) from error
     return done.stdout
 
 

@@ -131,15 +131,15 @@ def measure_noise(
     ]
     runs += [Run("float32", iters, "losses", control=name) for name in CONTROLS]
     with spool_folder() as spool:
-        progress.phase("making the weights")
+        progress.phase(say("making the weights"))
         files = matched_weights(pair, options, weights, spool, {"torch"})
         batches = write_batches(pair, options, iters, spool)
         job = Job(pair.reference, options, files["torch"], batches, runs, spool)
         losses: list[_Losses] = [{} for _ in runs]
         applied: list[bool] = [False] * len(runs)
-        progress.phase("starting torch")
+        progress.phase(say("starting torch"))
         with Alone("reference", job, spool) as worker:
-            progress.phase("running the reference, its replicas and controls")
+            progress.phase(say("running the reference, its replicas and controls"))
             for message, _ in worker.messages():
                 if message["kind"] == "ready":
                     applied[message["run"]] = message["control_applied"]

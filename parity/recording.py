@@ -257,7 +257,7 @@ def record_side(
         spool_folder() as spool,
         tempfile.TemporaryDirectory(prefix=f".{out.name}.calls.", dir=folder.parent) as calls,
     ):
-        progress.phase("making the weights")
+        progress.phase(say("making the weights"))
         files = matched_weights(pair, options, weights, spool, {side.framework})
         iters = max(run.iters for run in runs)
         batches = write_batches(pair, options, iters, spool)
@@ -265,9 +265,11 @@ def record_side(
         traces = [TraceWriter(folder / run.dtype, side.framework, run.dtype, options) for run in runs]
         traced: list[Mapping[str, Any]] = []
         units = _Units(compact)
-        progress.phase(f"starting {side.framework}")
+        progress.phase(say("starting {frameworks}", frameworks=side.framework))
         with Alone(role, job, spool) as worker:
-            progress.phase(f"recording the {role}")
+            progress.phase(
+                say("recording the reference") if role == "reference" else say("recording the port")
+            )
             for message, tensors in worker.messages():
                 trace = traces[message["run"]]
                 if message["kind"] == "ready":
@@ -284,7 +286,7 @@ def record_side(
                     trace.calls(message, tensors=not compact)
                     traced += [message] if "file" in message else []
             if role == "reference" and traced and not compact:
-                progress.phase("making its calls again, each alone")
+                progress.phase(say("making its calls again, each alone"))
                 _repeat(worker, traced, Path(calls), traces[-1])
             worker.finish()
         for trace in traces:

@@ -81,7 +81,7 @@ def check(
         spool_folder() as spool,
         tempfile.TemporaryDirectory(prefix=f".{out.name}.calls.", dir=folder.parent) as calls,
     ):
-        progress.phase("making the weights")
+        progress.phase(say("making the weights"))
         files = matched_weights(pair, options, weights or reference, spool, {s.framework for s in sides})
         batches = write_batches(pair, options, max(run.iters for run in runs), spool)
 
@@ -90,7 +90,7 @@ def check(
 
         first = recorded.side(runs[-1].calls) if recorded else job(pair.reference)
         frameworks = pair.reference.framework, pair.port.framework
-        progress.phase(f"starting {' and '.join(side.framework for side in sides)}")
+        progress.phase(say("starting {frameworks}", frameworks=" + ".join(side.framework for side in sides)))
         with Workers(first, job(pair.port), spool, progress) as workers:
             session = _Session(
                 pair.name,
@@ -108,7 +108,7 @@ def check(
             session.result.command = command
             session.follow(workers)
             workers.finish()
-        progress.phase("writing the result")
+        progress.phase(say("writing the result"))
         session.result.save(folder)
     return session.result
 

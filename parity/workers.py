@@ -97,7 +97,7 @@ class Workers:
         """
         for role in ROLES:
             self.environments[role] = self._next(role)["environment"]
-        self._progress.phase("running and comparing")
+        self._progress.phase(say("running and comparing"))
         remaining = len(self._jobs["reference"].runs)
         while remaining:
             reference, port = self._next("reference"), self._next("port")
@@ -149,7 +149,7 @@ class Workers:
         self, calls: Mapping[Role, Sequence[Mapping[str, Any]]], out: Mapping[Role, Path]
     ) -> dict[Role, list[Mapping[str, Any]]]:
         """Have both sides make the given calls again, each alone (parity/frameworks/_replay.py)."""
-        self._progress.phase("making calls again, each alone")
+        self._progress.phase(say("making calls again, each alone"))
         for role in ROLES:
             self._ask(role, {"do": "replay", "calls": list(calls[role]), "out": str(out[role])})
         return {role: self._next(role)["calls"] for role in ROLES}
@@ -158,7 +158,7 @@ class Workers:
         self, inputs: Mapping[str, Sequence[Any]], out: Mapping[Role, Path]
     ) -> dict[Role, Mapping[str, Any]]:
         """Have both sides call networks in evaluation mode, on the inputs at the given places."""
-        self._progress.phase("calling the networks in evaluation mode")
+        self._progress.phase(say("calling the networks in evaluation mode"))
         for role in ROLES:
             self._ask(role, {"do": "evaluate", "inputs": dict(inputs), "out": str(out[role])})
         return {role: self._next(role) for role in ROLES}

@@ -18,7 +18,13 @@ ROOT = Path(__file__).parent.parent
 LOCALE = ROOT / "parity" / "locale"
 PACKAGES = ("converter", "parity", "dgtool", "weights", "DG_pair")
 KEYWORDS = {"say": None, "_": None, "gettext": None, "ngettext": (1, 2)}
-METHODS = [("**.py", "python"), ("**.html", "jinja2"), ("**.j2", "jinja2"), ("**.jinja", "jinja2")]
+METHODS = [
+    ("worker.py", "ignore"),  # what it says is for the process that has started it
+    ("**.py", "python"),
+    ("**.html", "jinja2"),
+    ("**.j2", "jinja2"),
+    ("**.jinja", "jinja2"),
+]
 OPTIONS = {pattern: {"newstyle_gettext": "true"} for pattern, method in METHODS if method == "jinja2"}
 DATE = datetime(2026, 1, 1, tzinfo=timezone.utc)
 """What is in the files depends on the source alone."""

@@ -115,7 +115,7 @@ def align(
     with spool_folder() as spool, ExitStack() as stack:
         ours = stack.enter_context(ModelProcess("torch", reference, seed, spool, reference_place))
         theirs = stack.enter_context(ModelProcess("paddle", port, seed, spool, port_place))
-        progress.phase("starting torch and paddle, and building the models")
+        progress.phase(say("starting torch and paddle, and building the models"))
         return _Aligner(ours, theirs, inputs, seed, spool, progress).align()
 
 
@@ -145,7 +145,7 @@ class _Aligner:
     def align(self) -> Alignment:
         for model in self._models:
             model.end()  # built
-        self._progress.phase("running both with random weights")
+        self._progress.phase(say("running both with random weights"))
         ours, theirs = self._describe((), both=True)
         proposal, follower = self._follower(ours, theirs)
         attempt = follower.search()
@@ -191,7 +191,7 @@ class _Aligner:
         ours: Mapping[str, Any],
         theirs: Mapping[str, Any],
     ) -> Alignment:
-        self._progress.phase("proving it, with gradients")
+        self._progress.phase(say("proving it, with gradients"))
         out = self._spool / "expected"
         self._models[0].begin({"do": "prove", "out": str(out), "inputs": self._inputs, "load": {}})
         texts = folded(done.rules)

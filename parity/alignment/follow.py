@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from converter.messages import say
 from parity.alignment.binding import Match, converted
 from parity.alignment.process import ModelProcess
 from parity.alignment.propose import Proposal, numberless
@@ -126,7 +127,7 @@ class Follower:
     def run(self, wanted: Wanted) -> Attempt:
         """Run the port once; what a unit is wanted to be is taken if it is among what it may be."""
         self.attempts += 1
-        self._progress.phase(f"following the data, attempt {self.attempts}")
+        self._progress.phase(say("following the data, attempt {attempt}", attempt=self.attempts))
         attempt, view = Attempt(), self._proposal.port
 
         def answer(message: Mapping[str, Any]) -> dict[str, Any]:

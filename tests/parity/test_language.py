@@ -201,6 +201,8 @@ def _edges(text):
 def _sources():
     for package in messages.PACKAGES:
         for path in sorted((messages.ROOT / package).rglob("*.py")):
+            if path.name == "worker.py":
+                continue
             yield path, ast.parse(path.read_text())
 
 
@@ -239,7 +241,7 @@ ENGLISH = {
 """Files whose texts are code, tables of names, for machines, or of workers, whose errors arrive as they are."""
 NO_TEXT = re.compile(
     r"bold (green|yellow|red)|dgtool:? |initial values|is set to|no floor|other run|the (network|index|record of a part)|"  # words
-    r"Where the sides? runs?|The pair's own options|Which .*|What kind of .*|Who does .*|The result|out of memory|"  # --help
+    r"Where the sides? runs?|The recorded references|The pair's own options|Which .*|What kind of .*|Who does .*|The result|out of memory|"  # --help
     r"numpy array|text of .*|bytes object|its (metadata|header|entry ?)|\.\.\. \( letters\)|"  # of files
     r"\w+ or \w+|.* has |.* steps, powers of .*| ?(in|out)put | of |(re(shape|peat)|same|cast|split|concat) .*|"
     r"\(the model itself\)|seeded weights|pair |= \(class\)| \(call \)|a Slurm array| part | input|a tensor of so few elements is kept whole|"
