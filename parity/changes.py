@@ -13,9 +13,9 @@ from converter.messages import say
 from parity.errors import UsageError
 from parity.finding import Finding, Verdict
 from parity.judge import SCALES, Quantity
-from parity.report.sentence import verdict_sentence
 from parity.result import Result, json_safe
 from parity.rows import Column, Rows
+from parity.sentence import verdict_sentence
 
 __all__ = ["SCHEMA", "Changes", "LossChange", "QuantityChange", "Setting", "TensorChange", "changes"]
 
@@ -29,8 +29,9 @@ class QuantityChange:
     """The largest error of a quantity, in any tensor and iteration; NaN where none is, or one is NaN."""
 
     quantity: Quantity
-    before: float
-    after: float
+    before: float | None
+    """None where nothing of it was compared, which is not NaN."""
+    after: float | None
     differ_before: int
     """How many comparisons differ."""
     differ_after: int
@@ -38,11 +39,11 @@ class QuantityChange:
 
 @dataclass(frozen=True)
 class LossChange:
-    """How far the port's loss is off, at most, in any iteration; NaN where a loss is not there."""
+    """How far the port's loss is off, at most, in any iteration; None where it is not there, which is no NaN."""
 
     name: str
-    before: float
-    after: float
+    before: float | None
+    after: float | None
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _quantities(before: Rows, after: Rows, dtype: str) -> Iterator[QuantityChang
     for quantity in SCALES:
         sides = [rows.where(quantity=quantity, dtype=dtype) for rows in (before, after)]
         errors = [each.where(measured=True).column("error") for each in sides]
-        first, second = (float(each.max()) if each.size else np.nan for each in errors)
+        first, second = (float(each.max()) if each.size else None for each in errors)
         wrong, still_wrong = (int((~each.good).sum()) for each in sides)
         if any(map(len, sides)):
             yield QuantityChange(quantity, first, second, wrong, still_wrong)
@@ -147,7 +148,7 @@ def _losses(before: Result, after: Result, dtype: str) -> Iterator[LossChange]:
             # np.maximum, unlike max, lets NaN win.
             largest[loss.name] = float(np.maximum(largest.get(loss.name, 0.0), abs(loss.difference)))
     for name in dict.fromkeys([*sides[0], *sides[1]]):
-        yield LossChange(name, *(side.get(name, np.nan) for side in sides))
+        yield LossChange(name, *(side.get(name) for side in sides))
 
 
 def _aligned(before: Rows, after: Rows) -> tuple[Places, Places]:

@@ -13,8 +13,8 @@ from parity.finding import Finding
 from parity.language import _, render, say
 from parity.report.findings import STYLES
 from parity.report.markdown import MAX_BYTES, Page, cell, prose
-from parity.report.sentence import VERDICTS
 from parity.report.tables import apart, number, show, table
+from parity.sentence import VERDICTS
 
 __all__ = ["document", "json_document", "page", "print_changes"]
 
@@ -141,5 +141,8 @@ def _tensor(each: TensorChange) -> Iterator[str]:
     yield number(each.noise)
 
 
-def _pair(before: float, after: float) -> tuple[str, str]:
+def _pair(before: float | None, after: float | None) -> tuple[str, str]:
+    if before is None or after is None:
+        first, second = ("-" if each is None else number(each) for each in (before, after))
+        return first, second
     return apart(before, after) if before != after else (number(before), number(after))

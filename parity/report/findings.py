@@ -12,8 +12,8 @@ from rich.text import Text
 
 from parity.finding import Finding
 from parity.language import _, render
-from parity.report.sentence import VERDICTS, verdict_sentence
 from parity.result import Result
+from parity.sentence import VERDICTS, verdict_sentence
 
 __all__ = ["STYLES", "print_findings", "print_verdict", "relative"]
 

@@ -16,10 +16,10 @@ import numpy as np
 from parity.finding import STAGES, Finding
 from parity.judge import Row
 from parity.report.plain import printable
-from parity.report.sentence import verdict_sentence
 from parity.report.tables import number
 from parity.result import Result
 from parity.rows import Rows
+from parity.sentence import verdict_sentence
 
 __all__ = ["document"]
 

@@ -10,9 +10,9 @@ from parity.environments import differing
 from parity.finding import Finding
 from parity.judge import SCALES, Row
 from parity.report.plain import printable
-from parity.report.sentence import verdict_sentence
 from parity.report.tables import apart, number
 from parity.result import Result
+from parity.sentence import verdict_sentence
 
 __all__ = ["MAX_BYTES", "Page", "cell", "code", "document", "prose"]
 

@@ -7,8 +7,8 @@ from rich.markup import escape
 
 from parity.language import _, render, say
 from parity.noise import LogJudgement, NoiseFloor, over
-from parity.report.sentence import VERDICTS
 from parity.report.tables import number, print_sides, show, table
+from parity.sentence import VERDICTS
 
 __all__ = ["print_floor", "print_log_judgement"]
 

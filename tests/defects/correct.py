@@ -15,7 +15,7 @@ from typing import Any
 
 from DG_pair import DISCOGAN
 from parity import Run, check
-from parity.report.sentence import headroom
+from parity.sentence import headroom
 from tests.defects.peers import reprod_log_passes
 
 

@@ -75,7 +75,7 @@ def test_what_is_added_to_a_selection_does_not_change_what_it_was_selected_from(
         {"status": ("missing", "differs")},
         {"iteration": 3, "dtype": "float64"},
         {"good": False},
-        {"good": True, "name": {"w0", "w1", "nobody"}},
+        {"good": True, "name": ("w0", "w1", "nobody")},
         {"name": "nobody"},
     ],
     ids=str,

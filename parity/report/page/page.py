@@ -40,10 +40,10 @@ from parity.report.page.tables import (
     summary,
     tensor_table,
 )
-from parity.report.sentence import verdict_sentence
 from parity.report.tables import number
 from parity.result import Result
 from parity.rows import Rows
+from parity.sentence import verdict_sentence
 
 __all__ = ["render_page", "write_page"]
 
