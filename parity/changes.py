@@ -39,7 +39,7 @@ class QuantityChange:
 
 @dataclass(frozen=True)
 class LossChange:
-    """How far the port's loss is off, at most, in any iteration; None where it is not there, which is no NaN."""
+    """How far the port's loss is off in the worst iteration; None (not NaN) where it is not there."""
 
     name: str
     before: float | None
