@@ -31,8 +31,8 @@ def headroom(rows: Rows, dtype: str) -> Row | None:
     """Return the row of a run whose error is the largest part of what rounding may do."""
     judged = rows.where(dtype=dtype, inner=False, measured=True)
     error, limit = judged.column("error"), judged.column("limit")
-    some = (limit > 0.0) & (limit < np.inf) & (error > 0.0)
-    return judged[int(np.argmax(error / np.where(some, limit, np.inf)))] if some.any() else None
+    some = np.flatnonzero((limit > 0.0) & (limit < np.inf) & (error > 0.0))
+    return judged[int(some[np.argmax(error[some] / limit[some])])] if some.size else None
 
 
 def verdict_sentence(result: Result) -> str:
