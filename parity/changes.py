@@ -182,7 +182,8 @@ def _tensors(before: Rows, after: Rows, ours: Places, theirs: Places) -> Iterato
     """Yield the tensors that moved; ``ours`` and ``theirs`` are the places of the rows that both have."""
     first, second = before.column("error")[ours], after.column("error")[theirs]
     noise = np.fmax(before.column("limit")[ours], after.column("limit")[theirs])
-    by = np.abs(second - first)
+    with np.errstate(invalid="ignore"):  # Inf on both sides has not moved: NaN is more than nothing
+        by = np.abs(second - first)
     lost = np.isnan(first) != np.isnan(second)
     moved = np.flatnonzero((by > noise) | lost | (before.good[ours] != after.good[theirs]))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -60,6 +60,12 @@ def test_what_is_lost_or_not_finite_moved_most():
     assert moved(after, after) == []
 
 
+def test_what_is_infinitely_far_off_in_both_did_not_move():
+    endless = [row("w", math.inf, status="differs")]
+    assert moved(endless, endless) == []
+    assert moved(endless, [row("w", 1e-10)]) == [("w", 0)]
+
+
 def test_what_is_not_judged_does_not_move_and_what_crosses_the_limit_does():
     loose = {"limit": math.inf, "status": "unjudged"}
     assert moved([row("w", 1e-10, **loose)], [row("w", 1.0, **loose)]) == []
