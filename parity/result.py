@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from parity.metrics import Metrics
 from parity.picture import Picture
 from parity.rows import FIGURES, LISTS, Rows
 from parity.rows_file import ROWS_FILE, load_rows, save_rows
+from parity.typed import check_types
 
 __all__ = ["RESULT_FILE", "SCHEMA", "Loss", "Result", "json_safe", "rows_to_json"]
 
@@ -188,7 +190,11 @@ class Result:
             content["losses"] = [_loss_from_json(loss) for loss in content["losses"]]
             content |= {name: [read(each) for each in content[name]] for name, read in _PARTS.items()}
             again = restored(content.pop("messages"))
-            return cls(**content)._saying(again)
+            made = cls(**content)
+            check_types(made)
+            for side in made.environments.values():
+                _WHO(side)
+            return made._saying(again)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
                 say(
@@ -207,6 +213,8 @@ def _picture_from_json(content: dict[str, Any]) -> Picture:
 
 
 _FIGURES = ("low", "high", "max_abs")
+_WHO = itemgetter("framework", "version", "threads")
+"""What every side's environment tells."""
 _OF_ROW = tuple(each.name for each in fields(Row) if each.name != "metrics")
 _METRICS = (*(each.name for each in fields(Metrics)), "relative_l2")
 _PARTS: Mapping[str, Callable[[Any], Any]] = {

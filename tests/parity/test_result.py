@@ -6,9 +6,15 @@ import math
 import numpy as np
 import pytest
 
-from parity import Result, Trace, TraceError
+from parity import Loss, Result, Trace, TraceError
+from parity.finding import Finding
 from parity.judge import judge
 from parity.metrics import measure
+from parity.picture import Picture
+
+FINDING = Finding("defect", "forward", "net", "", "what")
+LOSS = Loss("float64", 0, "loss", 1.0, 1.0)
+PICTURE = Picture("p", 0, "float64", "a.png", "b.png", "c.png", 0.0, 1.0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -32,8 +38,20 @@ def test_what_is_no_result_or_trace_is_refused_by_name(content, tmp_path):
         {"dtypes": ["float8"]},
         {"row_count": 2},
         {"losses": 3},
+        {"pair": None},
+        {"options": []},
+        {"iters": "\ud800"},
+        {"environments": {"reference": {"framework": "torch"}}},
+        {"notes": [3]},
+        {"findings": [{**vars(FINDING), "stage": "[/]"}]},
+        {"findings": [{**vars(FINDING), "verdict": ["defect"]}]},
+        {"findings": [{**vars(FINDING), "places": [["net"]]}]},
+        {"losses": [{**vars(LOSS), "difference": 0.0, "reference": None}]},
+        {"losses": [{**vars(LOSS), "difference": 0.0, "name": []}]},
+        {"pictures": [{**vars(PICTURE), "port": 7}]},
+        {"pictures": [{**vars(PICTURE), "low": None}]},
     ],
-    ids=lambda change: next(iter(change)),
+    ids=str,
 )
 def test_a_result_that_was_tampered_with_is_refused(change, tmp_path):
     metrics = measure(np.array([1.0]), np.array([1.0]))
