@@ -75,10 +75,10 @@ def printable(line: str) -> str:
 
 def output_console(quiet: bool = False) -> Console:
     """Open a console on standard output: plain, and wide enough for the tables, if that is no terminal."""
-    from rich.console import Console
+    from dgtool._console import PlainConsole
 
-    console = Console(quiet=quiet, highlight=False)
-    return console if console.is_terminal else Console(quiet=quiet, highlight=False, width=_PLAIN_WIDTH)
+    console = PlainConsole(quiet=quiet, highlight=False)
+    return console if console.is_terminal else PlainConsole(quiet=quiet, highlight=False, width=_PLAIN_WIDTH)
 
 
 def print_json(content: Any, indent: int | None = 2) -> None:

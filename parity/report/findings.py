@@ -12,6 +12,7 @@ from rich.text import Text
 
 from parity.finding import Finding
 from parity.language import _, render
+from parity.report.plain import printable
 from parity.result import Result
 from parity.sentence import VERDICTS, verdict_sentence
 
@@ -56,7 +57,7 @@ def _print_entry(console: Console, name: str, text: str) -> None:
     """Print what has a name; what does not fit in a line goes on below its beginning."""
     beginning = _beginning(name)
     indent = cell_len(beginning)
-    lines = Text(text).wrap(console, max(console.width - indent, 20))
+    lines = Text("\n".join(map(printable, text.split("\n")))).wrap(console, max(console.width - indent, 20))
     for line in lines:
         line.rstrip()
     console.print(Text(beginning) + Text("\n" + " " * indent).join(lines), soft_wrap=True)

@@ -16,6 +16,7 @@ from dgtool.cli import app
 from parity import Result
 from parity.report.schema import schema
 from parity.report.writers import RESULT, SUFFIXES
+from tests.synthetic_result import synthetic_result
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
 REPORTS = ("report.json", "report.xml", "report.md", "report.csv", "report.log")
@@ -222,3 +223,15 @@ def test_a_library_that_is_not_installed_is_said_before_anything_is_run(tmp_path
 def test_every_format_has_a_name_a_suffix_and_a_writer():
     assert [each.value for each in Format] == list(SUFFIXES) == list(RESULT)
     assert len(set(sum(SUFFIXES.values(), ()))) == sum(map(len, SUFFIXES.values()))
+
+
+@pytest.mark.parametrize(
+    "arguments", [("report", "RUN"), ("judge", "RUN"), ("report", "--compare", "RUN", "RUN")]
+)
+def test_a_terminal_obeys_no_name_of_a_stranger_s(arguments, tmp_path):
+    name = "\x1b[31m\u202e\ud800:smile:"
+    made = synthetic_result(8, 1, wrong=[1], culprit=name, name=f"{{}}{name}")
+    replace(made, pair=name).save(tmp_path)
+    shown = call(*(tmp_path if each == "RUN" else each for each in arguments))
+    assert not {"\x1b", "\u202e", "\ud800"} & set(shown.stdout)
+    assert "\\x1b[31m\\u202e\\ud800:smile:" in shown.stdout
