@@ -295,7 +295,7 @@
         scope: "col", colspan: width,
       }));
       $("thead tr", table).replaceChildren(make("th", say("iteration", {}), { scope: "col" }), ...heads);
-      open = new Set(grid.nodes.keys().filter(index => grid.nodes[index][1] < grid.deepest));
+      open = new Set([...grid.nodes.keys()].filter(index => grid.nodes[index][1] < grid.deepest));
       render();
     };
     for (const [select, field] of [[quantities, "quantity"], [dtypes, "dtype"]]) {
@@ -326,7 +326,7 @@
     table.addEventListener("mouseleave", hideTip);
     $("#map-fold").addEventListener("click", () => { open.clear(); render(); });
     $("#map-differs").addEventListener("click", () => {
-      open = new Set(grid.nodes.keys().filter(index => folds(index) && worst(grid.nodes[index])[1].includes(3)));
+      open = new Set([...grid.nodes.keys()].filter(index => folds(index) && worst(grid.nodes[index])[1].includes(3)));
       render();
     });
     choose();
