@@ -109,8 +109,11 @@ def iteration_axis(_: Gettext) -> dict[str, Any]:
 
 
 def decades(numbers: Iterable[float]) -> tuple[int, int]:
-    """Return the decades that hold all of the numbers, those that are neither positive nor finite aside."""
-    found = [value for value in numbers if 0.0 < value < math.inf]
+    """Return the decades that hold all of the numbers, those that are neither positive nor finite aside.
+
+    What lies beyond 1e-300 and 1e300 is at the edge, for a decade more has no number.
+    """
+    found = [min(max(value, 1e-300), 1e300) for value in numbers if 0.0 < value < math.inf]
     low, high = (min(found), max(found)) if found else (1e-16, 1e-16)
     return math.floor(math.log10(low) - 0.01), math.ceil(math.log10(high) + 0.01)
 
