@@ -36,9 +36,10 @@ def shown_pictures(result: Result, run: Path) -> list[ShownPicture]:
     left = _MOST_BYTES
     for picture in result.pictures:
         contents = [_png(run, name) for name in (picture.reference, picture.port, picture.difference)]
-        left -= sum(map(len, contents))
-        if not all(contents) or left < 0:
+        size = sum(map(len, contents))
+        if not all(contents) or size > left:
             continue
+        left -= size
         # Both sides' range is what lies between black and white; the difference's is twice its largest.
         factor = (picture.high - picture.low) / (2 * picture.max_abs) if picture.max_abs else 0.0
         sides = [f"data:image/png;base64,{base64.b64encode(content).decode()}" for content in contents]
@@ -57,8 +58,11 @@ def shown_pictures(result: Result, run: Path) -> list[ShownPicture]:
 
 def _png(run: Path, name: str) -> bytes:
     """Return a file's content; nothing if it is no picture, or lies outside the run's folder."""
-    path = (run / name).resolve()
-    if not path.is_relative_to(run.resolve()) or not path.is_file() or path.stat().st_size > _MOST_BYTES:
+    try:
+        path = (run / name).resolve()
+        if not path.is_relative_to(run.resolve()) or not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            return b""
+        content = path.read_bytes()
+    except (OSError, ValueError):  # a name that is too long, or has a NUL; a file that cannot be read
         return b""
-    content = path.read_bytes()
     return content if content.startswith(_SIGNATURE) else b""
