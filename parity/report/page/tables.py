@@ -58,11 +58,12 @@ def _numbered(*titles: str) -> list[Column]:
 
 def tensor_table(result: Result, rows: Rows, _: Gettext) -> Table:
     """Return every comparison, the worst first, or the worst of them."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         share = rows.column("error") / rows.column("limit")
-    share = np.where(np.isnan(share), -1.0, share)
+    # What differs and has no figure is the worst; what agrees and has none is the least.
+    share = np.where(np.isnan(share), np.where(rows.good, -1.0, np.inf), share)
     share = np.where(np.isinf(rows.column("limit")), 0.0, share)
-    error = np.nan_to_num(rows.column("error"), nan=-1.0, posinf=np.inf)
+    error = np.where(np.isnan(rows.column("error")), np.where(rows.good, -1.0, np.inf), rows.column("error"))
     judging = rows.having("dtype", result.dtypes[-1])
     order = np.lexsort((-error, -share, ~judging, rows.inner, rows.good))
     kept = rows.select(order[:_MOST_ROWS])
