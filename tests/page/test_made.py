@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import json
+import math
 import re
 import zlib
 from dataclasses import replace
@@ -12,9 +14,11 @@ import vl_convert
 from parity import Result
 from parity.judge import bare_row
 from parity.picture import Picture
-from parity.report.page import heat, render_page
+from parity.report.page import heat, render_page, write_page
 from parity.report.page.charts import scatter
+from parity.report.page.charts.base import decades, log_axis
 from parity.report.page.pictures import shown_pictures
+from parity.report.page.tables import tensor_table
 from parity.rows import Rows
 from tests.page.test_numbers import data_of
 from tests.synthetic_result import synthetic_result
@@ -128,3 +132,40 @@ def test_pictures_come_from_the_run_s_folder_only(tmp_path):
         "none.png",
     ):
         assert shown(name) == []
+
+
+def test_no_name_acts_in_the_page(tmp_path):
+    name = "\u202eevil\ud800\x1b"
+    result = synthetic_result(12, 2, wrong=(1,), culprit=f"net.{name}", name=f"{{}}{name}")
+    result.losses = [replace(loss, name=name) for loss in result.losses]
+    write_page(replace(result, pair=name, command=name), tmp_path, tmp_path / "page.html")
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    content = html + json.dumps(data_of(html), ensure_ascii=False)
+    assert not {"\u202e", "\ud800", "\x1b"} & set(content)
+    assert "\\u202eevil\\ud800\\x1b" in html
+
+
+def test_what_differs_and_is_not_finite_is_the_worst(tmp_path):
+    result = synthetic_result(40, 1, wrong=(3,))
+    nan = replace(result.rows[0], status="differs", name="nan", dtype="float64", error=math.nan, limit=1e-9)
+    huge = replace(nan, name="huge", error=1e308, limit=1e-9)
+    result.rows = Rows([*result.rows, huge, nan])
+    rows = tensor_table(result, result.rows, str).rows
+    assert {row[0] for row in rows[:2]} == {"net.nan", "net.huge"}
+    assert rows[2][4] == "differs"
+
+
+def test_pictures_are_as_many_as_fit(tmp_path):
+    for file, size in (("small.png", 100), ("large.png", 300_000)):
+        (tmp_path / file).write_bytes(PNG + bytes(size))
+    result = synthetic_result(4, 1)
+    names = ("large", "large.png"), ("small", "small.png"), ("long", "n" * 5000), ("zero", "a\0b")
+    result.pictures = [Picture(name, 0, "float64", *[file] * 3, 0.0, 1.0, 0.5) for name, file in names]
+    assert [picture.name for picture in shown_pictures(result, tmp_path)] == ["small"]
+
+
+@pytest.mark.parametrize("numbers", [[5e-324], [1.7e308], []])
+def test_an_axis_has_ends_that_are_numbers(numbers):
+    low, high = decades(numbers)
+    domain = log_axis("error", "error", low - 1, high, zero=True)["scale"]["domain"]
+    assert 0.0 < domain[0] < domain[1] < math.inf

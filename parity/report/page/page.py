@@ -40,6 +40,7 @@ from parity.report.page.tables import (
     summary,
     tensor_table,
 )
+from parity.report.plain import printable
 from parity.report.tables import number
 from parity.result import Result
 from parity.rows import Rows
@@ -93,7 +94,7 @@ def render_page(result: Result, run: Path) -> str:
         drawn=drawings,
         grids=grids,
         pictures=shown_pictures(result, run),
-        data=_packed(json.dumps(data, separators=(",", ":"), allow_nan=False).encode()),
+        data=_packed(json.dumps(_plain(data), separators=(",", ":"), allow_nan=False).encode()),
         engine=packed_engine,
         policy=_policy(style, script, engine),
         style=style,
@@ -109,6 +110,7 @@ def _template(catalogue: gettext.NullTranslations) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_plain,
         extensions=["jinja2.ext.i18n"],
     )
     environment.install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]
@@ -157,7 +159,7 @@ def _charts(result: Result, rows: Rows, tensors: Table, _: Gettext) -> list[Char
 
 def _drawn(charts: Sequence[Chart]) -> tuple[dict[str, Any], dict[str, Markup]]:
     """Return the charts for Vega, and as drawings."""
-    specs = {chart.name: vl_convert.vegalite_to_vega(chart.spec) for chart in charts}
+    specs = {chart.name: vl_convert.vegalite_to_vega(_plain(chart.spec)) for chart in charts}
     return specs, {name: _drawing(name, vl_convert.vega_to_svg(spec)) for name, spec in specs.items()}
 
 
@@ -170,6 +172,15 @@ def _drawing(name: str, svg: str) -> Markup:
         svg = svg.replace(prefix, f"{prefix}{name}-")
     # Drawn by Vega from data that it escapes; tested with a hostile name.
     return Markup(svg)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value in whose texts nothing acts: no mark of direction, no letter that UTF-8 lacks."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return value if value.isprintable() else "\n".join(map(printable, value.split("\n")))
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _words(_: Gettext) -> dict[str, str]:
