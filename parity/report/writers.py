@@ -108,7 +108,8 @@ def write(found: Any, folder: Path, target: Target) -> None:
     """Write what was found by a run, whose folder has its pictures. A file is whole or absent."""
     function = target.writer.load()
     if target.path == STDOUT:
-        sys.stdout.writelines(_text(function, target.writer, found, folder))
+        sys.stdout.flush()  # in UTF-8, as XML says of itself, whatever the terminal's encoding is
+        sys.stdout.buffer.writelines(part.encode() for part in _text(function, target.writer, found, folder))
         return
     with atomic_path(target.path) as partial:
         if target.writer.page:

@@ -235,3 +235,11 @@ def test_a_terminal_obeys_no_name_of_a_stranger_s(arguments, tmp_path):
     shown = call(*(tmp_path if each == "RUN" else each for each in arguments))
     assert not {"\x1b", "\u202e", "\ud800"} & set(shown.stdout)
     assert "\\x1b[31m\\u202e\\ud800:smile:" in shown.stdout
+
+
+def test_standard_output_is_utf_8_whatever_the_terminal_s_encoding(tmp_path):
+    replace(synthetic_result(4, 1), pair="网络").save(tmp_path)
+    arguments = ["report", str(tmp_path), "-o", "-", "--format", "junit"]
+    shown = CliRunner(charset="ascii").invoke(app, arguments, catch_exceptions=False)
+    assert 'encoding="UTF-8"' in shown.stdout_bytes.decode()
+    assert "网络" in shown.stdout_bytes.decode()
