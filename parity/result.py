@@ -185,7 +185,8 @@ class Result:
                 raise ValueError(say("the runs' dtypes are not known"))
             content["shared_hyperparameters"] = list(content["shared_hyperparameters"])
             content["rows"] = load_rows(folder / ROWS_FILE)
-            if len(content["rows"]) != content.pop("row_count"):
+            known = content["rows"].values("dtype") <= set(content["dtypes"])
+            if len(content["rows"]) != content.pop("row_count") or not known:
                 raise ValueError(say("{file} is another result's", file=ROWS_FILE))
             content["losses"] = [_loss_from_json(loss) for loss in content["losses"]]
             content |= {name: [read(each) for each in content[name]] for name, read in _PARTS.items()}

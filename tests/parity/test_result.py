@@ -36,6 +36,7 @@ def test_what_is_no_result_or_trace_is_refused_by_name(content, tmp_path):
     [
         {"dtypes": []},
         {"dtypes": ["float8"]},
+        {"dtypes": ["float32"]},
         {"row_count": 2},
         {"losses": 3},
         {"pair": None},
