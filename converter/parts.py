@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -157,13 +158,14 @@ def _record(content: dict[str, Any]) -> Record:
         raise TypeError
     sources = {name: Read(**read) for name, read in content["sources"].items()}
     sizes = [size for read in sources.values() for size in (read.nbytes, read.modified_ns)]
-    texts = [
-        *content["made"].values(),
-        *content["shards"].values(),
-        *(read.sha256 for read in sources.values()),
-    ]
-    if not all(type(size) is int for size in sizes) or not all(isinstance(text, str) for text in texts):
+    digests = [*content["shards"].values(), *(read.sha256 for read in sources.values())]
+    if not all(type(size) is int for size in sizes):
         raise TypeError
+    if not all(isinstance(text, str) for text in content["made"].values()):
+        raise TypeError
+    # Of one length, too: a digest takes the place of another in a file that is written.
+    if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests):
+        raise ValueError
     return Record(Part.parse(content["part"]), content["made"], sources, content["shards"])
 
 

@@ -63,13 +63,14 @@ class Attempt:
 
     @property
     def sources(self) -> list[str]:
-        """The files among them, without the folders of modules."""
-        return [path for path, said in self.files.items() if not said.startswith("names:")]
+        """The files among them, without folders and what was looked for in vain."""
+        return [path for path, said in self.files.items() if said.startswith(("sha256:", "stat:"))]
 
     def note(self, stamps: Stamps, read_by_side: bool) -> None:
         """Add what was read, but for data that a side reads: it may well be the side that writes it."""
         for path, said in stamps.items():
-            if not (installed(path) or (read_by_side and said.startswith("stat:"))):
+            data = not said.startswith(("sha256:", "names:"))
+            if not (installed(path) or (read_by_side and data)):
                 self.files[path] = said
 
 

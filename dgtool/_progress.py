@@ -76,7 +76,7 @@ class Shown:
     def __init__(self, sides: Mapping[str, tuple[str, int]] | None = None, iters: int = 1) -> None:
         self._iters = iters
         self._doing = ""
-        self._parts = {role: _Part(label, total) for role, (label, total) in (sides or {}).items()}
+        self._parts = {role: _Part(printable(label), total) for role, (label, total) in (sides or {}).items()}
 
     def phase(self, text: str) -> None:
         """Say what is being done from now on."""
@@ -94,7 +94,7 @@ class Shown:
 
     def bytes(self, total: int, label: str) -> None:
         """Count bytes from now on, which `advance` adds to."""
-        self._parts = {"bytes": _Part(label, total, of_bytes=True)}
+        self._parts = {"bytes": _Part(printable(label), total, of_bytes=True)}
         self._show()
 
     def advance(self, name: str, size: int) -> None:

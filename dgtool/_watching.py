@@ -22,7 +22,7 @@ from watchfiles import Change, watch
 from dgtool._attempt import Attempt, Request, attempt, print_watched
 from dgtool._shell import errors_to_exit_codes, unwind_when_terminated
 from parity.language import _, speaking
-from parity.sources import changed, stamp
+from parity.sources import changed, importable, stamp
 
 __all__ = ["watch_on"]
 
@@ -126,7 +126,7 @@ class _Saves:
         """Whether it is one of the files, or changes which modules a folder of theirs has."""
         if path in self._names:
             return True
-        return path.endswith(".py") and change.name != "modified" and str(Path(path).parent) in self._names
+        return change.name != "modified" and str(Path(path).parent) in self._names and importable(path)
 
     def close(self) -> None:
         """Stop watching."""

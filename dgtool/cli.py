@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
+import sys
 
 import typer
 
@@ -77,5 +79,8 @@ def _root(
 def main() -> None:
     """Run the command line; a termination request unwinds as an interruption does."""
     unwind_when_terminated()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names are strangers', and a terminal may lack the letters
+            stream.reconfigure(errors="backslashreplace")
     atexit.register(gc.freeze)  # at its end Python would look through all that was imported: 0.1 s
     app()

@@ -13,7 +13,7 @@ from dgtool import _options as options
 from dgtool._options import DType, given_options
 from dgtool._shell import errors_to_exit_codes, output_console
 from dgtool.check_bp import runs_of
-from parity.language import _, spoken
+from parity.language import _, say, spoken
 
 __all__ = ["watch"]
 
@@ -91,8 +91,12 @@ def watch(
     with errors_to_exit_codes(json_output, indent=None):
         from dgtool._attempt import Attempt, Request, attempt
         from parity.cache import default_folder
+        from parity.errors import UsageError
         from parity.place import place_of
 
+        for path in also or ():
+            if not path.exists():
+                raise UsageError(say("{path}: no such file or folder", path=path))
         places = (
             place_of(
                 reference_python,

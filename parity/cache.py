@@ -100,7 +100,8 @@ def recorded_reference(
     if root and (found := _find(root / before)):
         with _in_use(found) as manifest:
             if manifest is not None:
-                os.utime(found / MANIFEST)
+                with suppress(OSError):  # another user's
+                    os.utime(found / MANIFEST)
                 yield Reference(found / RECORDING, manifest["files"], fresh=False)
                 return
     if root:
@@ -203,13 +204,36 @@ def _find(folder: Path) -> Path | None:
     """Return an entry that is whole, and whose files are as they were."""
     for entry in sorted(folder.glob("*")):
         manifest = _manifest(entry)
-        if manifest and not changed(manifest["files"]) and _bytes(entry) == manifest["bytes"]:
+        if (
+            manifest
+            and not changed(manifest["files"])
+            and _held(entry)
+            == (
+                manifest["bytes"],
+                manifest["recording"],
+            )
+        ):
             return entry
     return None
 
 
-def _bytes(entry: Path) -> int:
-    return sum(path.stat().st_size for path in (entry / RECORDING).rglob("*") if path.is_file())
+def _held(entry: Path) -> tuple[int, str]:
+    """Return how much an entry holds, in bytes, and a digest of its files' names, sizes and times of change.
+
+    What is written to a recording afterwards would make another reference of it. It holds -1 bytes if it is
+    being removed.
+    """
+    recording = entry / RECORDING
+    try:
+        files = sorted(path for path in recording.rglob("*") if path.is_file())
+        stats = [path.stat() for path in files]
+    except OSError:
+        return -1, ""
+    said = [
+        (str(path.relative_to(recording)), each.st_size, each.st_mtime_ns)
+        for path, each in zip(files, stats, strict=True)
+    ]
+    return sum(each.st_size for each in stats), hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def _manifest(entry: Path) -> dict[str, Any] | None:
@@ -217,7 +241,8 @@ def _manifest(entry: Path) -> dict[str, Any] | None:
     try:
         content = json.loads((entry / MANIFEST).read_text())
         files = content["files"]
-        known = content["schema"] == _SCHEMA and isinstance(content["bytes"], int)
+        held = isinstance(content["bytes"], int) and isinstance(content["recording"], str)
+        known = content["schema"] == _SCHEMA and held
         good = known and isinstance(files, dict) and all(isinstance(said, str) for said in files.values())
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
@@ -239,15 +264,16 @@ def _in_use(entry: Path) -> Iterator[dict[str, Any] | None]:
 
 def _store(folder: Path, partial: Path, files: Stamps) -> Path:
     """Move what was recorded to its place; what another process put there meanwhile is as good."""
-    size = _bytes(partial)
+    size, recording = _held(partial)
     name = hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()[:20]
     whole = partial / "entry"
     whole.mkdir()
     (partial / RECORDING).rename(whole / RECORDING)
-    (whole / MANIFEST).write_text(json.dumps({"schema": _SCHEMA, "bytes": size, "files": dict(files)}))
+    content = {"schema": _SCHEMA, "bytes": size, "recording": recording, "files": dict(files)}
+    (whole / MANIFEST).write_text(json.dumps(content))
     folder.mkdir(exist_ok=True)
     entry = folder / name
-    if (there := _manifest(entry)) is None or _bytes(entry) != there["bytes"]:
+    if (there := _manifest(entry)) is None or _held(entry) != (there["bytes"], there["recording"]):
         shutil.rmtree(entry, ignore_errors=True)
     with suppress(OSError):
         whole.rename(entry)

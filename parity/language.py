@@ -155,7 +155,7 @@ def restored(table: Mapping[str, Any]) -> Callable[[str], str]:
             values[name] = value
         try:
             return Message(template, values)
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, OverflowError):
             return None
 
     return again

@@ -3,8 +3,9 @@
 A stamp says what a file was when it was read. A module of the user's is compiled from the very bytes that its
 digest is taken of, never from a ``.pyc``, which Python takes for current if a file was saved twice within a
 second. Of installed modules, and of data that is opened (before it is read), it is the size and the time of
-change. A module's folder counts too, by the names of its ``.py`` files: a new one may take the place of
-another. Needs the standard library only: workers use it.
+change; of a file that was looked for in vain, that it is absent; of a folder that was listed, the names. A
+module's folder counts too, and every one that modules are looked for in, by what can be imported from there:
+something new may take the place of another. Needs the standard library only: workers use it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, SourceFileLoader
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = [
     "Notes",
     "Stamps",
     "changed",
+    "importable",
     "installed",
     "note",
     "noting",
@@ -46,19 +48,27 @@ _OWN = ("converter", "dgtool", "parity")
 _PACKAGES = str(Path(__file__).parent.parent) + os.sep
 _STANDARD = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
 _ABSENT = "absent"
+_SUFFIXES = frozenset((*SOURCE_SUFFIXES, *EXTENSION_SUFFIXES))
+_FINDERS = ("/importlib/", "/pkgutil.py", "importlib._bootstrap", __file__)
 _NO_FILES = ("/proc/", "/sys/", "/dev/")
 _MEMORY = "/dev/shm/"
+_READING = ("open", "os.listdir", "os.scandir")
 _WRITING = os.O_WRONLY | os.O_RDWR
 
 
 def stamp(path: str, kind: str) -> str:
-    """Return what tells a file, or a folder, from what it may become: ``sha256``, ``stat`` or ``names``."""
+    """Return what tells a file from what it may become (``sha256``, ``stat``), or a folder.
+
+    Of a folder it is what can be imported from there (``names``) or everything that is there (``list``).
+    """
     try:
         if kind == "sha256":
             return f"sha256:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}"
-        if kind == "names":
-            names = sorted(name for name in os.listdir(path) if name.endswith(".py"))  # noqa: PTH208
-            return f"names:{hashlib.sha256(json.dumps(names).encode()).hexdigest()}"
+        if kind in ("names", "list"):
+            names = sorted(os.listdir(path))  # noqa: PTH208
+            if kind == "names":
+                names = [name for name in names if importable(os.path.join(path, name))]  # noqa: PTH118
+            return f"{kind}:{hashlib.sha256(json.dumps(names).encode()).hexdigest()}"
         found = os.stat(path)  # noqa: PTH116
         return f"stat:{found.st_size}:{found.st_mtime_ns}"
     except OSError:
@@ -68,6 +78,19 @@ def stamp(path: str, kind: str) -> str:
 def changed(stamps: Stamps) -> list[str]:
     """Return the paths of which the stamps no longer hold."""
     return [path for path, found in stamps.items() if stamp(path, found.partition(":")[0]) != found]
+
+
+def importable(path: str) -> bool:
+    """Whether a module can be imported from a file, or a package from a folder, by its name.
+
+    An editor's passing files (``.#a.py``) cannot.
+    """
+    module, dot, suffix = os.path.basename(path).partition(".")  # noqa: PTH119
+    if not module.isidentifier():
+        return False
+    if dot:
+        return f".{suffix}" in _SUFFIXES
+    return os.path.isfile(os.path.join(path, "__init__.py"))  # noqa: PTH113, PTH118
 
 
 def installed(path: str) -> bool:
@@ -118,14 +141,25 @@ class Notes:
         return code
 
     def audit(self, event: str, arguments: Any) -> None:
-        """Note a file that is about to be read, unless this process wrote it (`sys.addaudithook`)."""
-        if event != "open" or self._ignored is None or not isinstance(arguments[0], str | bytes):
+        """Note what is about to be read, unless this process wrote it (`sys.addaudithook`)."""
+        if event not in _READING or self._ignored is None:
             return
-        path = os.path.abspath(os.fsdecode(arguments[0]))  # noqa: PTH100
-        if arguments[2] & _WRITING:
+        named = "." if arguments[0] is None and event != "open" else arguments[0]
+        if not isinstance(named, str | bytes | os.PathLike):
+            return
+        path = os.path.abspath(os.fsdecode(named))  # noqa: PTH100
+        if event != "open":
+            # Looking for modules lists folders, too: of those it is told what can be imported.
+            if path not in self._opened and not self._is_nothing(path) and not _by_import():
+                self._opened[path] = ""  # before it is listed for the stamp
+                self._opened[path] = stamp(path, "list")
+        elif arguments[2] & _WRITING:
             self._written.add(path)
         elif path not in self._opened and path not in self._written and not self._is_nothing(path):
-            self._opened[path] = stamp(path, "stat")
+            said = stamp(path, "stat")
+            # `os.open` may mean a name in another folder than this one, which is not told.
+            if said != _ABSENT or arguments[1] is not None or os.path.isabs(named):  # noqa: PTH117
+                self._opened[path] = said
 
     def _is_nothing(self, path: str) -> bool:
         assert self._ignored is not None
@@ -151,12 +185,21 @@ class Notes:
             path = archive or getattr(module, "__file__", None)
             if isinstance(path, str) and not (_standard(path := _absolute(path, scratch)) or _own(path)):
                 found[path] = stamp(path, "stat" if installed(path) else "sha256")
-        # What was read and is gone were passing files; a module's source that is gone is a change.
-        found = {path: said for path, said in found.items() if os.path.exists(path)}  # noqa: PTH110
+        # What was read and is gone were passing files; a module's source that is gone is a change, and so is
+        # what was not there and is now.
+        found = {
+            path: said
+            for path, said in found.items()
+            if said == _ABSENT or os.path.exists(path)  # noqa: PTH110
+        }
         found |= {_absolute(path, scratch): digest for path, digest in self._sources.items()}
-        for path in [path for path, said in found.items() if said.startswith("sha256:")]:
-            folder = os.path.dirname(path)  # noqa: PTH120
-            found[folder] = stamp(folder, "names")
+        folders = {os.path.dirname(path) for path, said in found.items() if said.startswith("sha256:")}  # noqa: PTH120
+        folders.update(_absolute(path, scratch) for path in sys.path if not os.path.isfile(path))  # noqa: PTH113
+        for folder in folders:
+            inside = os.path.join(folder, "")  # noqa: PTH118
+            passing = bool(scratch) and inside.startswith(os.path.join(scratch, ""))  # noqa: PTH118
+            if not (passing or installed(inside) or found.get(folder, "").startswith("list:")):
+                found[folder] = stamp(folder, "names")
         return found
 
 
@@ -164,6 +207,12 @@ def _absolute(path: str, scratch: str) -> str:
     """Return a path that lasts: what lies behind links in a worker's own folder lies elsewhere as well."""
     path = os.path.abspath(path)  # noqa: PTH100
     return os.path.realpath(path) if scratch and path.startswith(scratch) else path
+
+
+def _by_import() -> bool:
+    """Whether what the audit hook is told of is done by what looks for modules, or for a stamp."""
+    caller = sys._getframe(2).f_code.co_filename
+    return any(finder in caller for finder in _FINDERS)
 
 
 _GET_CODE = SourceFileLoader.get_code

@@ -1,6 +1,7 @@
 """The command line as a user and a script meet it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,14 @@ def test_every_command_explains_itself_with_examples(command, dgtool):
     assert shown.exit_code == 0
     assert f"• dgtool {command}" in shown.stdout
     assert "Examples" in shown.stdout
+
+
+def test_a_terminal_that_lacks_a_letter_is_shown_its_number():
+    command = [sys.executable, "-m", "dgtool", "report", "--help"]
+    variables = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "\\u2022 dgtool report" in shown.stdout
 
 
 def test_version(dgtool):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dgtool import _progress
 from tests.untraced import untraced
 from weights.files import write_weights
 
@@ -96,6 +97,14 @@ def test_a_dumb_terminal_gets_no_control_characters(tmp_path):
     assert quick == "done\r\n"
     assert "iteration" in slow
     assert "\x1b" not in slow
+
+
+def test_what_is_counted_is_called_by_its_name_without_control(monkeypatch, capsys):
+    monkeypatch.setattr(_progress, "_LINE_SECONDS", 0)
+    with _progress.progress(False) as shown:
+        shown.bytes(10, "a\x1b[2J.pth")
+        shown.advance("fc.weight", 5)
+    assert "a\\x1b[2J.pth 5 bytes of 10 bytes" in capsys.readouterr().err
 
 
 def test_a_real_command_shows_its_bytes(tmp_path):

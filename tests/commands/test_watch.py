@@ -165,7 +165,11 @@ def test_a_pair_that_is_none_is_shown_and_watched_until_it_is_one(folder):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--pair", "nothing"], "no pair named 'nothing'"), (["--port-env", "A"], "write NAME=VALUE")],
+    [
+        (["--pair", "nothing"], "no pair named 'nothing'"),
+        (["--port-env", "A"], "write NAME=VALUE"),
+        (["--also", "data"], "data: no such file or folder"),
+    ],
 )
 def test_what_cannot_be_meant_is_refused(arguments, message, dgtool):
     shown = dgtool("watch", "--once", *arguments)

@@ -269,6 +269,9 @@ def test_a_source_is_hashed_again_only_if_it_may_be_another(source, plan, out, r
         '{"schema": "dgtool.part/1", "part": "9/3", "made": {}, "sources": {}, "shards": {}}',
         '{"schema": "dgtool.part/1", "part": "1/3", "made": {}, "sources": {"a": {}}, "shards": {}}',
         '{"schema": "dgtool.part/1", "part": "1/3", "made": {}, "sources": {}, "shards": {"a": 1}}',
+        '{"schema": "dgtool.part/1", "part": "1/3", "made": {}, "sources": {}, "shards": {"a": "12"}}',
+        '{"schema": "dgtool.part/1", "part": "1/3", "made": {}, "shards": {}, '
+        '"sources": {"a": {"sha256": "abc", "nbytes": 1, "modified_ns": 1}}}',
         '{"schema": "dgtool.part/1", "part": 1, "made": [], "sources": [], "shards": []}',
     ],
 )

@@ -209,9 +209,20 @@ def test_an_entry_that_is_damaged_is_made_anew(content, here):
     here.entries()[0].write_text(content)
     assert here.ask()
     assert not here.ask()
-    (here.entries()[0].parent / "recording" / "tensors").unlink()
+    tensors = here.entries()[0].parent / "recording" / "tensors"
+    tensors.unlink()
     assert here.ask()
     assert not here.ask()
+    tensors.write_bytes(b"1" * tensors.stat().st_size)
+    assert here.ask()
+    assert tensors.read_bytes() == bytes(100)
+
+
+def test_an_entry_that_goes_while_it_is_looked_at_is_none(here, monkeypatch):
+    assert here.ask()
+    entry = here.entries()[0].parent
+    monkeypatch.setattr(Path, "is_file", lambda path: path.unlink() or True)
+    assert caching._held(entry) == (-1, "")
 
 
 def test_the_entries_unused_for_longest_go_when_there_is_no_room(here, monkeypatch):

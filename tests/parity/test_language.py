@@ -119,6 +119,9 @@ def test_a_saved_result_is_read_back_as_messages(tmp_path):
 KNOWN = {"template": "leave {operation} out", "values": {"operation": "relu"}}
 
 
+BEYOND = {"control": "a", "effect": 10**400}
+
+
 @pytest.mark.parametrize(
     ("text", "entry"),
     [
@@ -127,9 +130,13 @@ KNOWN = {"template": "leave {operation} out", "values": {"operation": "relu"}}
         ("leave tanh out", KNOWN),
         ("leave relu out", {**KNOWN, "values": {"other": "relu"}}),
         ("leave [1] out", {**KNOWN, "values": {"operation": [1]}}),
+        (
+            "x",
+            {"template": "  {control}: would have been seen ({effect:.2g} of the bound)", "values": BEYOND},
+        ),
         ("leave leave out", {**KNOWN, "values": {"operation": {"message": "leave leave out"}}}),
     ],
-    ids=["attribute", "unknown", "another text", "another value", "list", "itself"],
+    ids=["attribute", "unknown", "another text", "another value", "list", "too large", "itself"],
 )
 def test_only_messages_of_the_catalogue_are_taken_from_a_file(text, entry):
     assert restored({"leave relu out": KNOWN})("leave relu out").template == "leave {operation} out"

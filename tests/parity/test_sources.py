@@ -42,8 +42,37 @@ print(json.dumps({
     "now": changed(found),
     "ours": {path: said for path, said in found.items() if path.startswith(str(folder))},
     "numpy": found[numpy.__file__],
-    "rest": [path for path in found if "site-packages" not in path and not path.startswith(str(folder))],
+    "rest": [
+        path for path in found
+        if "site-packages" not in path and not path.startswith(str(folder)) and path not in sys.path
+    ],
 }))
+"""
+
+APPEARS = """
+import json, os, sys
+from contextlib import suppress
+from pathlib import Path
+from parity.sources import changed, note
+notes = note()
+folder = Path(sys.argv[1])
+sys.path[:0] = [str(folder / name) for name in ("none", "first", "second")]
+with notes.of_opened_files():
+    import mine
+    sorted((folder / "data").glob("*"))
+    with suppress(FileNotFoundError):
+        (folder / "settings.json").read_text()
+    found = notes.stamps()
+said = {"nothing": changed(found)}
+editors, modules = ("first/.#mine.py", "first/mine.txt"), ("first/mine.py", "second/mine/__init__.py", "none/mine.py")
+for new in (*editors, *modules, "data/2", "settings.json"):
+    (folder / new).parent.mkdir(exist_ok=True)
+    (folder / new).write_text("")
+    said[new] = changed(found)
+    (folder / new).unlink()
+    with suppress(OSError):
+        (folder / "none").rmdir()
+print(json.dumps(said))
 """
 
 
@@ -62,6 +91,23 @@ def test_a_process_notes_what_it_reads(run_python, tmp_path):
     assert said["ours"][str(tmp_path)].startswith("names:")
     assert said["numpy"].startswith("stat:")
     assert said["rest"] == []
+
+
+@pytest.mark.traced
+def test_what_appears_and_would_have_been_read_is_a_change(run_python, tmp_path):
+    for name in ("first", "second", "data"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "second" / "mine.py").write_text("")
+    assert json.loads(run_python(APPEARS, tmp_path)) == {
+        "nothing": [],
+        "first/.#mine.py": [],
+        "first/mine.txt": [],
+        "first/mine.py": [str(tmp_path / "first")],
+        "second/mine/__init__.py": [str(tmp_path / "second")],
+        "none/mine.py": [str(tmp_path / "none")],
+        "data/2": [str(tmp_path / "data")],
+        "settings.json": [str(tmp_path / "settings.json")],
+    }
 
 
 def test_a_stamp_tells_of_every_kind_of_change(tmp_path):
