@@ -31,9 +31,10 @@
   const figure = value => {
     if (value === 0) return "0";
     if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : "inf";
-    if (value >= 1e-3 && value < 1e3) return String(Number(value.toPrecision(3)));
-    const [digits, power] = value.toExponential(2).split("e");
-    return `${digits}e${power[0]}${power.slice(1).padStart(2, "0")}`;
+    const short = value >= 1e-3 && value < 1e5;
+    const [digits, power] = (short ? value.toPrecision(3) : value.toExponential(2)).split("e");
+    const shown = short ? String(Number(digits)) : digits;
+    return power ? `${shown}e${power[0]}${power.slice(1).padStart(2, "0")}` : shown;
   };
 
   // ---- light and dark
