@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from itertools import groupby
 
-__all__ = ["Folded", "fold", "natural_key", "shown"]
+__all__ = ["Folded", "fold", "natural_key", "printable", "shown"]
 
 _NUMBER = re.compile(r"(?<![0-9])(?:0|[1-9][0-9]{0,8})(?![0-9])")  # as people count
 _LONGEST = 200
@@ -48,13 +48,23 @@ def _pattern(names: tuple[str, ...]) -> str:
     return shown(_NUMBER.sub(lambda found: next(spelled) or found[0], names[0]))
 
 
-def shown(name: str) -> str:
-    """Return a name as it may be shown: a stranger's may hold what a terminal obeys, or have no end."""
-    printable = "".join(
+def printable(text: str) -> str:
+    """Spell out what would act: control characters, line breaks, marks of direction, lone surrogates.
+
+    Names come from strangers, and a terminal, a browser or a spreadsheet obeys some letters.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
-        for letter in name[: 2 * _LONGEST]
+        for letter in text
     )
-    return printable if len(printable) <= _LONGEST else f"{printable[:_LONGEST]}... ({len(name)} letters)"
+
+
+def shown(name: str) -> str:
+    """Return a name as an error may show it: `printable`, and not without end."""
+    found = printable(name[: 2 * _LONGEST])
+    return found if len(found) <= _LONGEST else f"{found[:_LONGEST]}... ({len(name)} letters)"
 
 
 def _range(numbers: list[int]) -> str:

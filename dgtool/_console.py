@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from dgtool._shell import printable
+from converter.names import printable
 
 __all__ = ["PlainConsole"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dgtool._shell import printable
+from converter.names import printable
 from parity.language import _, render, say
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from converter.names import printable
 from parity.language import _, render, said, say
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ __all__ = [
     "errors_to_exit_codes",
     "output_console",
     "print_json",
-    "printable",
     "unwind_when_terminated",
 ]
 
@@ -63,14 +63,6 @@ def _own_errors() -> tuple[type[ConverterError], type[ParityError]]:
     from parity import ParityError
 
     return ConverterError, ParityError
-
-
-def printable(line: str) -> str:
-    """Take out what a terminal would obey: errors quote names from strangers' files."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
-        for letter in line
-    )
 
 
 def output_console(quiet: bool = False) -> Console:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from parity.report.plain import printable
+from converter.names import printable
 from parity.result import Result
 from parity.rows import FIGURES, LISTS, TEXTS
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from converter.names import printable
 from parity.finding import Finding
 from parity.language import _, render
-from parity.report.plain import printable
 from parity.result import Result
 from parity.sentence import VERDICTS, verdict_sentence
 

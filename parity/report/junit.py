@@ -13,9 +13,9 @@ from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
 
+from converter.names import printable
 from parity.finding import STAGES, Finding
 from parity.judge import Row
-from parity.report.plain import printable
 from parity.report.tables import number
 from parity.result import Result
 from parity.rows import Rows

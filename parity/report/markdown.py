@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from converter.names import printable
 from parity.environments import differing
 from parity.finding import Finding
 from parity.judge import SCALES, Row
-from parity.report.plain import printable
 from parity.report.tables import apart, number
 from parity.result import Result
 from parity.sentence import verdict_sentence

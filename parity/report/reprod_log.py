@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterator
 from datetime import datetime
 
+from converter.names import printable
 from parity.judge import Row
-from parity.report.plain import printable
 from parity.result import Result
 from parity.rows import Rows
 

@@ -18,6 +18,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
+from converter.names import printable
 from parity.environments import differing
 from parity.language import render, spoken, translations
 from parity.report.findings import relative
@@ -40,7 +41,6 @@ from parity.report.page.tables import (
     summary,
     tensor_table,
 )
-from parity.report.plain import printable
 from parity.report.tables import number
 from parity.result import Result
 from parity.rows import Rows
