@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from parity import ComparisonError, TraceError, UsageError, reprod
 from parity.compare_files import compare_files
+from parity.trace import Trace
 
 
 @pytest.fixture
@@ -212,3 +213,12 @@ def test_too_little_kept_for_the_variance_formula_is_no_agreement(traces, tmp_pa
     (reference / "trace.json").write_text(json.dumps(content))
     rows = compare_files(reference, edited(traces, tmp_path, forget_the_start))
     assert [r.status for r in rows if r.name == "norm.running_var"] == ["unkept", "unkept", "framework"]
+
+
+def test_a_trace_cannot_reach_outside_its_folder(traces, tmp_path):
+    folder = edited(
+        traces, tmp_path, lambda content: content["units"][0].update(file="../secret.safetensors")
+    )
+    trace = Trace.open(folder)
+    with pytest.raises(TraceError, match="is not in the trace's folder"):
+        trace.arrays(next(iter(trace.units)))
