@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -136,17 +137,34 @@ class _Saves:
         self._tell.close()
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off a request to end until the block is done: what is half started ends in a traceback."""
+    came: list[int] = []
+    requests = signal.SIGINT, signal.SIGTERM
+    before = [signal.signal(number, lambda number, frame: came.append(number)) for number in requests]
+    try:
+        yield
+    finally:
+        for number, handler in zip(requests, before, strict=True):
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
 class _Children:
     """The process that makes an attempt, or is ready to make the next one."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self.current = _Child(request)
+        with _uninterrupted():
+            self.current = _Child(request)
 
     def renew(self) -> None:
         """End what is left of an attempt, and get ready for another."""
         self.current.stop()
-        self.current = _Child(self._request)
+        with _uninterrupted():
+            self.current = _Child(self._request)
 
 
 def watch_on(request: Request) -> None:

@@ -92,11 +92,19 @@ def watch(
         from dgtool._attempt import Attempt, Request, attempt
         from parity.cache import default_folder
         from parity.errors import UsageError
+        from parity.pair import load_pair, registered_names
         from parity.place import place_of
 
+        if not (":" in pair or Path(pair).exists() or pair in registered_names()):
+            load_pair(pair)  # says what there is
         for path in also or ():
             if not path.exists():
                 raise UsageError(say("{path}: no such file or folder", path=path))
+        kept = cache or default_folder()
+        if kept.exists() and not kept.is_dir():
+            raise UsageError(
+                say("{path} is not a folder; name another for the recordings: --cache", path=kept)
+            )
         places = (
             place_of(
                 reference_python,
@@ -114,7 +122,7 @@ def watch(
             places=places,
             weights=weights,
             threads=threads,
-            cache=None if no_cache else cache or default_folder(),
+            cache=None if no_cache else kept,
             also=also or (),
             out=out,
             command=shlex.join(["dgtool", *sys.argv[1:]]),

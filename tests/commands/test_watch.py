@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dgtool._watching import _uninterrupted
 from tests.commands.test_signals import alive, children_of, heed_interrupts, wait_for
 from tests.small_pair import FOLDER
 from tests.untraced import untraced
@@ -169,9 +170,26 @@ def test_a_pair_that_is_none_is_shown_and_watched_until_it_is_one(folder):
         (["--pair", "nothing"], "no pair named 'nothing'"),
         (["--port-env", "A"], "write NAME=VALUE"),
         (["--also", "data"], "data: no such file or folder"),
+        (["--cache", __file__], "is not a folder; name another for the recordings: --cache"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(arguments, message, dgtool):
-    shown = dgtool("watch", "--once", *arguments)
+@pytest.mark.parametrize("once", [["--once"], []])
+def test_what_cannot_be_meant_is_refused(arguments, message, once, dgtool):
+    shown = dgtool("watch", *once, *arguments)
     assert shown.exit_code == 2
     assert message in shown.stderr
+
+
+def test_a_process_is_not_interrupted_while_it_starts():
+    done = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def start():
+        with _uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("whole")
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert done == ["whole"]
+    assert signal.getsignal(signal.SIGINT) is before
