@@ -204,17 +204,13 @@ def _find(folder: Path) -> Path | None:
     """Return an entry that is whole, and whose files are as they were."""
     for entry in sorted(folder.glob("*")):
         manifest = _manifest(entry)
-        if (
-            manifest
-            and not changed(manifest["files"])
-            and _held(entry)
-            == (
-                manifest["bytes"],
-                manifest["recording"],
-            )
-        ):
+        if manifest and not changed(manifest["files"]) and _as_stored(entry, manifest):
             return entry
     return None
+
+
+def _as_stored(entry: Path, manifest: Mapping[str, Any]) -> bool:
+    return _held(entry) == (manifest["bytes"], manifest["recording"])
 
 
 def _held(entry: Path) -> tuple[int, str]:
@@ -273,7 +269,7 @@ def _store(folder: Path, partial: Path, files: Stamps) -> Path:
     (whole / MANIFEST).write_text(json.dumps(content))
     folder.mkdir(exist_ok=True)
     entry = folder / name
-    if (there := _manifest(entry)) is None or _held(entry) != (there["bytes"], there["recording"]):
+    if (there := _manifest(entry)) is None or not _as_stored(entry, there):
         shutil.rmtree(entry, ignore_errors=True)
     with suppress(OSError):
         whole.rename(entry)
