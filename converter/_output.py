@@ -36,6 +36,8 @@ class Output:
         self, shard: Shard, framework: Framework, metadata: Mapping[str, str], stack: ExitStack
     ) -> None:
         self.shard, self._framework = shard, framework
+        self.digests: dict[str, str] = {}
+        """The SHA-256 of what was read, by name of the source's tensor, when it was written."""
         self._layout = shard.lay_out(framework, metadata)
         self._checksums: dict[str, int] = {}
         self._closing = stack.enter_context(ExitStack())
@@ -47,7 +49,7 @@ class Output:
         _reserve(self._file.fileno(), self._layout.size)
 
     def write_tensors(
-        self, run: Workers, progress: Callable[[str, int], None]
+        self, run: Workers, progress: Callable[[str, int], None], *, hashed: bool
     ) -> Mapping[str, CastStatistics]:
         """Write all elements. Returns what casts lost, by target name."""
         wants = self.shard.format.NEEDS_CHECKSUMS
@@ -55,17 +57,20 @@ class Output:
         slots = self._layout.slots
         tasks = [Task(step, tuple(slots[info.name] for info in step.targets)) for step in self.shard.steps]
         tasks = [task for task in tasks if task.offsets]
-        units = [Unit(self.partial, some, wants) for some in batches(tasks, lambda task: task.step.nbytes)]
+        units = [
+            Unit(self.partial, some, wants, hashed) for some in batches(tasks, lambda task: task.step.nbytes)
+        ]
         for number, result in run.map(run_unit, units):
             self._checksums.update(result.checksums)
             casts.update(result.casts)
+            self.digests.update(result.digests)
             for info in chain.from_iterable(task.step.targets for task in units[number].tasks):
                 progress(info.name, info.nbytes)
                 self._flusher.wrote(info.nbytes)
         return casts
 
     def complete(self, metadata: Mapping[str, str]) -> None:
-        """Write all that is no tensor's, and have it all brought to the disk meanwhile."""
+        """Write all that is no tensor's; the last word of ``metadata`` is as long as the first."""
         final = self.shard.lay_out(self._framework, metadata, self._checksums)
         if (final.size, final.slots) != (self._layout.size, self._layout.slots):
             raise RuntimeError(

@@ -22,6 +22,7 @@ from converter.messages import say
 
 __all__ = [
     "BFLOAT16",
+    "SOURCES",
     "Array",
     "Checkpoint",
     "Extent",
@@ -40,6 +41,12 @@ KeyPath = tuple[str, ...]
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 """NumPy's dtype for bfloat16: numbers, not the uint16 bit patterns that Paddle shows."""
+
+SOURCES = "dgtool.sources"
+"""The metadata entry that each file has for itself: from which files it was made, and what of them.
+
+A JSON object by name; of each, the SHA-256 over the tensors that were read (`converter.provenance`), or null.
+"""
 
 
 def dotted(path: KeyPath) -> str:

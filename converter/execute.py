@@ -2,13 +2,13 @@
 
 The format fixes every offset beforehand (`converter.formats._layout`), so that the work falls into
 units which any worker can do, in any order, and which say nothing but where what is to be found and
-to be put. What the files say of their source (its SHA-256, the tensors' checksums) is filled in last.
+to be put. What a file says of its source and its tensors' checksums is filled in when they are written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from converter import provenance
 from converter._copy import CastStatistics
 from converter._output import Output, remove_partials
-from converter._workers import Workers, employ
+from converter._workers import Workers, batches, employ
 from converter.checkpoint import Checkpoint, Framework, KeyPath, Scalar, TensorInfo
 from converter.errors import FormatError, UsageError, VerifyError
 from converter.formats import format_of, is_sharded, sharded
@@ -35,6 +35,8 @@ __all__ = [
     "Written",
     "check_unchanged",
     "divide",
+    "hash_tensors",
+    "made_by",
     "refuse_sources",
     "stamp",
     "write",
@@ -156,7 +158,7 @@ def write(
 
     One process with two threads does the work, or ``workers`` processes, or a given ``executor``; the
     bytes are the same. If ``verified``, every file is read back and compared with the source before
-    it takes its name, and says the SHA-256 of the source. ``progress`` is called with each tensor's
+    it takes its name, and says what it was made from. ``progress`` is called with each tensor's
     name and size in bytes.
 
     Files are whole or absent. Whole shards of an interrupted run with the same plan are kept, if they
@@ -171,20 +173,17 @@ def write(
     refuse_sources(division, sources)
     for file in (*(shard.file for shard in division), target):
         remove_partials(file)
-    digest = provenance.plan_digest(plan, ([info.name for info in shard.targets] for shard in division))
     job = Job(
         plan.target_framework,
-        division,
         {file: stamp(file) for file in sources},
-        provenance.describe(digest, dict.fromkeys(sources, provenance.UNKNOWN if verified else None)),
-        (lambda hashed: provenance.describe(digest, hashed)) if verified else None,
+        made_by(plan, division),
         verified=verified,
-        keep=is_sharded(target),
         index=target if is_sharded(target) else None,
     )
     with ExitStack() as stack:
         run = stack.enter_context(employ(workers, executor))
-        kept = job.carry_out(run, stack, progress)
+        kept = sum(job.carry_out(shard, run, stack, progress) for shard in division)
+        check_unchanged(job.sources)
     files = [shard.file for shard in division]
     if is_sharded(target):
         write_index(target, division)
@@ -194,95 +193,78 @@ def write(
 
 @dataclass
 class Job:
-    """Shards to be written: each is proven before it takes its name, or kept if it is whole already."""
+    """How shards are written: each is proven before it takes its name, or kept if it is whole already."""
 
     framework: Framework
     """Whose names they have."""
-    division: Sequence[Shard]
     sources: Mapping[Path, Stamp]
     """The files that are read, as they were when they were opened."""
-    metadata: Mapping[str, str]
-    """What the shards say of their making, as far as it is known; what is filled in later has its length."""
-    completed: Callable[[Mapping[Path, str]], Mapping[str, str]] | None = None
-    """Makes the last word of it from the sources' SHA-256; without it they are not hashed."""
+    made: Mapping[str, str]
+    """What all shards say of their making (`converter.provenance.made_by`)."""
     verified: bool = True
-    keep: bool = True
-    """Whether whole shards of an earlier run stay."""
     index: Path | None = None
-    """An index that goes before its shards are replaced."""
+    """An index that goes before its shards are replaced; with one, whole shards of an earlier run stay."""
     casts: dict[str, CastStatistics] = field(default_factory=dict)
-    _committed: bool = field(default=False, init=False)
 
-    def carry_out(self, run: Workers, stack: ExitStack, progress: Callable[[str, int], None]) -> int:
-        """Have the shards written. Returns how many were kept."""
-        hashes: dict[Path, Future[str]] = {}
-        ready: list[Output] = []
-        kept: list[tuple[Shard, Checkpoint]] = []
-
-        def hash_sources(while_exists: Path | None) -> None:
-            if self.completed and not hashes:
-                hashes.update({f: run.submit(provenance.sha256, f, while_exists) for f in self.sources})
-
-        def final_metadata() -> Mapping[str, str]:
-            if self.completed is None:
-                return self.metadata
-            return self.completed({file: future.result() for file, future in hashes.items()})
-
-        def finish() -> None:
-            while ready:
-                self._finish(ready.pop(0), final_metadata(), run)
-
-        def put(shard: Shard) -> None:
-            output = Output(shard, self.framework, self.metadata, stack)
-            hash_sources(output.partial)
-            self.casts.update(output.write_tensors(run, progress))
-            ready.append(output)
-            if all(future.done() for future in hashes.values()):
-                finish()
-
-        for shard in self.division:
-            whole = self._whole(shard, run) if self.keep else None
-            if whole is None:
-                put(shard)
-            else:
-                kept.append((shard, whole))
-        finish()
-        hash_sources(None)
-        for shard, whole in kept.copy():
-            if whole.metadata != final_metadata():
-                kept.remove((shard, whole))
-                put(shard)
-                finish()
-            else:
-                for info in shard.targets:
-                    progress(info.name, info.nbytes)
-        check_unchanged(self.sources)
-        return len(kept)
-
-    def _problems(self, shard: Shard, file: Path, run: Workers) -> Iterator[str]:
-        return problems(shard.steps, shard.scalars, self.framework, shard.format.read(file), run)
-
-    def _finish(self, output: Output, metadata: Mapping[str, str], run: Workers) -> None:
-        output.complete(metadata)
+    def carry_out(
+        self, shard: Shard, run: Workers, stack: ExitStack, progress: Callable[[str, int], None]
+    ) -> bool:
+        """Have a shard written, or keep it. Returns whether it was kept."""
+        if self.index is not None and self._is_whole(shard, run):
+            for info in shard.targets:
+                progress(info.name, info.nbytes)
+            return True
+        output = Output(shard, self.framework, self._metadata(shard), stack)
+        self.casts.update(output.write_tensors(run, progress, hashed=self.verified))
+        output.complete(self._metadata(shard, output.digests))
         if self.verified:
-            found = list(self._problems(output.shard, output.partial, run))
+            found = list(self._problems(shard, output.partial, run))
             if found:
                 head = say("the written file does not hold what was planned, so it was discarded:")
                 raise VerifyError(lines(head, *(say("  - {problem}", problem=each) for each in found)))
         check_unchanged(self.sources)
-        if self.index is not None and not self._committed:
+        if self.index is not None:
             self.index.unlink(missing_ok=True)  # an index of shards that are about to be replaced
-        self._committed = True
         output.commit()
+        return False
 
-    def _whole(self, shard: Shard, run: Workers) -> Checkpoint | None:
-        """Open a shard that an earlier run of the same plan has left, if it holds what it should."""
+    def _metadata(self, shard: Shard, digests: Mapping[str, str] | None = None) -> Mapping[str, str]:
+        files = provenance.files_of(shard.steps, next(iter(self.sources)))
+        return provenance.describe(self.made, files, digests, hashed=self.verified)
+
+    def _problems(self, shard: Shard, file: Path, run: Workers) -> Iterator[str]:
+        return problems(shard.steps, shard.scalars, self.framework, shard.format.read(file), run)
+
+    def _is_whole(self, shard: Shard, run: Workers) -> bool:
+        """Tell whether an earlier run of the same plan has left the shard, and it holds what it should."""
         try:
             written = shard.format.read(shard.file)
-            same = written.metadata.get(provenance.PLAN) == self.metadata[provenance.PLAN]
-            return written if same and not any(self._problems(shard, shard.file, run)) else None
+            if written.metadata.get(provenance.PLAN) != self.made[provenance.PLAN]:
+                return False
+            if any(self._problems(shard, shard.file, run)):
+                return False
         except (OSError, FormatError):
-            return None
+            return False
+        # What a cast has lost shows in the digests alone.
+        digests = hash_tensors(shard, run) if self.verified else None
+        return written.metadata == self._metadata(shard, digests)
+
+
+def made_by(plan: Plan, division: Sequence[Shard]) -> Mapping[str, str]:
+    """Return what every file of a division of a plan says of its making."""
+    digest = provenance.plan_digest(plan, ([info.name for info in shard.targets] for shard in division))
+    return provenance.made_by(digest)
+
+
+def hash_tensors(shard: Shard, run: Workers) -> dict[str, str]:
+    """Hash the source's tensors that a shard is made from; by name."""
+    read = {info.name: info for step in shard.steps if step.targets for info in step.sources}
+    some = list(batches(read.values(), lambda info: info.nbytes))
+    return {name: digest for _, digests in run.map(_hash, some) for name, digest in digests.items()}
+
+
+def _hash(infos: Sequence[TensorInfo]) -> dict[str, str]:
+    return {info.name: provenance.tensor_sha256(info) for info in infos}
 
 
 def refuse_sources(division: Sequence[Shard], sources: Iterable[Path]) -> None:

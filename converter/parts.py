@@ -1,30 +1,26 @@
 """Parts of a conversion: shards divided between processes that need not know of one another.
 
-A part writes its shards into a folder beside the index to be (``NAME.index.json.parts``), then a
-record of what it read and wrote. What a shard says of the SHA-256 of its sources is left open, for
-no part has read them all; `converter.publish` fills it in and gives the shards their names. The bytes
-are those that one process would have written.
-
-The unit of work is a shard. It names files and holds no tensors: any engine may carry it out.
+The unit of work is a shard. It names files and holds no tensors: any engine may carry it out. It is
+written into a folder beside the index to be (``NAME.index.json.parts``), final and proven, and then
+its receipt (`converter.receipts`); `converter.publish` gives the shards their names. The bytes are
+those that one process would have written.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from tempfile import NamedTemporaryFile
 
 from converter import provenance
 from converter._copy import CastStatistics
-from converter._output import remove_partials
+from converter._output import remove_abandoned, remove_partials
 from converter._workers import AtOnce, Workers, employ
-from converter.checkpoint import Checkpoint, Extent, Framework
+from converter.checkpoint import Checkpoint, Framework
 from converter.errors import FormatError, UsageError
 from converter.execute import (
     Job,
@@ -33,19 +29,17 @@ from converter.execute import (
     Written,
     check_unchanged,
     divide,
+    made_by,
     refuse_sources,
     stamp,
 )
 from converter.formats import is_sharded
-from converter.formats._atomic import atomic_path
-from converter.formats._json import MAX_BYTES, parse
 from converter.messages import say
 from converter.ranks import Part
+from converter.receipts import Receipt
 from converter.steps import Plan
 
-__all__ = ["Parted", "Read", "Record", "ShardUnit", "Work", "records", "write_part", "write_shard"]
-
-_SCHEMA = "dgtool.part/1"
+__all__ = ["Parted", "ShardUnit", "Work", "held", "write_part", "write_shard"]
 
 
 @dataclass(frozen=True)
@@ -58,9 +52,10 @@ class Parted:
     """Whose names the shards have."""
     division: tuple[Shard, ...]
     """Every shard, under the name that it has at last."""
-    sources: tuple[Path, ...]
-    metadata: Mapping[str, str]
-    """What tells parts of another conversion: the version, the digest of the plan, the sources' names."""
+    made: Mapping[str, str]
+    """What tells shards of another conversion: the version, the digest of the plan."""
+    source: Path
+    """The file that was opened."""
 
     @classmethod
     def of(
@@ -82,91 +77,26 @@ class Parted:
                 )
             )
         division = divide(plan, target, shards=shards, max_shard_bytes=max_shard_bytes)
-        sources = source.files or (source.file,)
-        refuse_sources(division, sources)
-        digest = provenance.plan_digest(plan, ([info.name for info in shard.targets] for shard in division))
-        metadata = provenance.describe(digest, dict.fromkeys(sources, provenance.UNKNOWN))
-        return cls(target, plan.target_framework, division, sources, metadata)
+        refuse_sources(division, source.files or (source.file,))
+        return cls(target, plan.target_framework, division, made_by(plan, division), source.file)
 
     @property
     def folder(self) -> Path:
-        """Where parts are put until they are published."""
+        """Where shards are put until they are published."""
         return self.target.with_name(f"{self.target.name}.parts")
 
-    def read_by(self, shard: Shard) -> tuple[Path, ...]:
-        """Return the files that a shard's tensors come from."""
-        places = [info.data for step in shard.steps for info in step.sources]
-        if not all(isinstance(place, Extent) for place in places):
-            return self.sources  # in memory: from whichever
-        return tuple(dict.fromkeys(place.file for place in places if isinstance(place, Extent)))
+    def read_by(self, shard: Shard) -> dict[Path, Stamp]:
+        """Return the files that a shard's tensors come from, as they are."""
+        return {file: stamp(file) for file in provenance.files_of(shard.steps, self.source)}
+
+    def unit(self, shard: Shard, part: Part, while_exists: Path) -> ShardUnit:
+        """Return the work that a shard is."""
+        into = replace(shard, file=self.part_file(shard))
+        return ShardUnit(into, self.framework, self.made, self.read_by(shard), part, while_exists)
 
     def part_file(self, shard: Shard) -> Path:
         """Return where a part puts a shard."""
         return self.folder / shard.file.name
-
-
-@dataclass(frozen=True)
-class Read:
-    """A source's file as a part has read it."""
-
-    sha256: str
-    nbytes: int
-    modified_ns: int
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a part says that it did."""
-
-    part: Part
-    made: Mapping[str, str]
-    """`Parted.metadata` of the conversion that it is a part of."""
-    sources: Mapping[str, Read]
-    """The files that it read, by name."""
-    shards: Mapping[str, str]
-    """The SHA-256 of each shard that it wrote, by name."""
-
-    @staticmethod
-    def file(folder: Path, part: Part) -> Path:
-        """Return where the record of a part is."""
-        return folder / f"{part.number}-of-{part.count}.json"
-
-    def spell(self) -> bytes:
-        """Return the record as JSON."""
-        sources = {name: asdict(read) for name, read in self.sources.items()}
-        content = {"schema": _SCHEMA, "part": str(self.part), "made": dict(self.made), "sources": sources}
-        return (
-            json.dumps({**content, "shards": dict(self.shards)}, indent=2, sort_keys=True) + "\n"
-        ).encode()
-
-
-def records(folder: Path) -> Iterator[Record]:
-    """Read the record of every part that is there, by name. Raises `FormatError` for a damaged one."""
-    for file in sorted(folder.glob("[0-9]*-of-*.json")):
-        with file.open("rb") as opened:
-            content = parse(file, opened.read(MAX_BYTES + 1), "the record of a part")
-        try:
-            yield _record(content)
-        except (KeyError, TypeError, ValueError, UsageError) as error:
-            raise FormatError(file, say("is no record of a part; run that part again")) from error
-
-
-def _record(content: dict[str, Any]) -> Record:
-    if content["schema"] != _SCHEMA:
-        raise ValueError(content["schema"])
-    if not all(isinstance(content[key], dict) for key in ("made", "sources", "shards")):
-        raise TypeError
-    sources = {name: Read(**read) for name, read in content["sources"].items()}
-    sizes = [size for read in sources.values() for size in (read.nbytes, read.modified_ns)]
-    digests = [*content["shards"].values(), *(read.sha256 for read in sources.values())]
-    if not all(type(size) is int for size in sizes):
-        raise TypeError
-    if not all(isinstance(text, str) for text in content["made"].values()):
-        raise TypeError
-    # Of one length, too: a digest takes the place of another in a file that is written.
-    if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests):
-        raise ValueError
-    return Record(Part.parse(content["part"]), content["made"], sources, content["shards"])
 
 
 @dataclass(frozen=True)
@@ -175,9 +105,11 @@ class ShardUnit:
 
     shard: Shard
     framework: Framework
-    metadata: Mapping[str, str]
+    made: Mapping[str, str]
+    """What all shards of the conversion say of their making."""
     sources: Mapping[Path, Stamp]
     """The files that are read, and what they were when the work was given."""
+    part: Part
     while_exists: Path
     """The work is given up when this file is gone."""
 
@@ -191,22 +123,46 @@ class ShardUnit:
 class Work:
     """What there is to tell of a unit that was carried out."""
 
-    sha256: str
+    receipt: Receipt
     casts: Mapping[str, CastStatistics]
     reused: bool
 
 
 def write_shard(unit: ShardUnit) -> Work:
-    """Write a shard and prove it, or keep it if it is whole already.
+    """Write a shard, prove it, and leave its receipt; or keep it if it is what its receipt says.
 
     Raises what `converter.execute.write` raises, and `FileNotFoundError` when the work was given up.
     """
     check_unchanged(unit.sources)
-    remove_partials(unit.shard.file)
-    job = Job(unit.framework, (unit.shard,), unit.sources, unit.metadata)
+    shard = unit.shard
+    kept = _kept(unit)
+    if kept is not None:
+        return Work(kept, {}, reused=True)
+    for file in (shard.file, Receipt.file(shard.file)):
+        remove_partials(file)
+    Receipt.file(shard.file).unlink(missing_ok=True)
+    job = Job(unit.framework, unit.sources, unit.made)
     with ExitStack() as stack:
-        kept = job.carry_out(Workers(AtOnce(unit.while_exists)), stack, lambda name, size: None)
-    return Work(provenance.sha256(unit.shard.file, unit.while_exists), job.casts, bool(kept))
+        job.carry_out(shard, Workers(AtOnce(unit.while_exists)), stack, lambda name, size: None)
+    metadata = shard.format.read(shard.file).metadata
+    receipt = Receipt.of(shard.file, unit.part, metadata, unit.sources)
+    receipt.write(shard.file)
+    return Work(receipt, job.casts, reused=False)
+
+
+def _kept(unit: ShardUnit) -> Receipt | None:
+    """Return the receipt of the shard if it, the sources and the shard agree."""
+    file = unit.shard.file
+    try:
+        receipt = Receipt.read(file)
+        if receipt is None or receipt.made != unit.made or not receipt.reads(unit.sources):
+            return None
+        return receipt if provenance.sha256(file, unit.while_exists) == receipt.sha256 else None
+    except FormatError:
+        return None
+    except FileNotFoundError:
+        unit.while_exists.stat()
+        return None
 
 
 def write_part(
@@ -227,35 +183,21 @@ def write_part(
     size in bytes. The other arguments, and what is raised, are those of `converter.execute.write`.
     """
     whole = Parted.of(source, plan, target, shards=shards, max_shard_bytes=max_shard_bytes)
-    mine = [replace(shard, file=whole.part_file(shard)) for shard in part.share(whole.division)]
-    read = {shard.file: whole.read_by(shard) for shard in mine}
-    stamps = {file: stamp(file) for files in read.values() for file in files}
     whole.folder.mkdir(exist_ok=True)
-    record = Record.file(whole.folder, part)
-    remove_partials(record)
-    with employ(workers, executor) as run, atomic_path(record) as partial, partial.open("r+b") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX)  # a partial file without a lock is nobody's
-        hashes = {file: run.submit(provenance.sha256, file, partial) for file in stamps}
-        units = [
-            ShardUnit(
-                shard,
-                whole.framework,
-                whole.metadata,
-                {file: stamps[file] for file in read[shard.file]},
-                partial,
-            )
-            for shard in mine
-        ]
-        done: dict[str, Work] = {}
+    with employ(workers, executor) as run, held(whole.folder) as token:
+        units = [whole.unit(shard, part, token) for shard in part.share(whole.division)]
+        done: list[Work] = []
         for number, work in run.map(write_shard, units):
-            done[mine[number].file.name] = work
-            progress(mine[number].file.name, units[number].nbytes)
-        sources = {
-            file.name: Read(hashes[file].result(), size, modified)
-            for file, (_, size, modified) in stamps.items()
-        }
-        check_unchanged(stamps)
-        digests = {name: done[name].sha256 for name in sorted(done)}
-        opened.write(Record(part, whole.metadata, sources, digests).spell())
-    casts = {name: lost for work in done.values() for name, lost in work.casts.items()}
-    return Written(tuple(shard.file for shard in mine), casts, sum(work.reused for work in done.values()))
+            done.append(work)
+            progress(units[number].shard.file.name, units[number].nbytes)
+    casts = {name: lost for work in done for name, lost in work.casts.items()}
+    return Written(tuple(unit.shard.file for unit in units), casts, sum(work.reused for work in done))
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[Path]:
+    """Give a file that is there as long as somebody waits for the work, and tidy up after those who died."""
+    remove_abandoned(folder.glob(".run.partial.*"))
+    with NamedTemporaryFile(prefix=".run.partial.", dir=folder) as token:
+        fcntl.flock(token, fcntl.LOCK_EX)  # a partial file without a lock is nobody's
+        yield Path(token.name)

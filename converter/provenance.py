@@ -1,45 +1,90 @@
-"""What a written file says of its making: from which files, by which plan, by which version.
+"""What a written file says of its making: from which tensors of which files, by which plan and version.
 
 Nothing that differs between two runs on the same inputs (no time, no machine, no folder), so that
-equal inputs give equal bytes.
+equal inputs give equal bytes. And nothing of what another file was made from, so that a shard is
+final when it is written, whoever writes the others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from converter.checkpoint import Extent, TensorInfo, view
-from converter.steps import Plan
+from converter._copy import blocks
+from converter.checkpoint import SOURCES, Extent, TensorInfo, view
+from converter.steps import Plan, Step
 
-__all__ = ["PLAN", "SOURCES", "UNKNOWN", "VERSION", "describe", "plan_digest", "sha256"]
+__all__ = [
+    "PLAN",
+    "SOURCES",
+    "VERSION",
+    "describe",
+    "files_of",
+    "made_by",
+    "plan_digest",
+    "sha256",
+    "tensor_sha256",
+]
 
 VERSION = "dgtool"
 """The metadata entry with dgtool's version."""
 PLAN = "dgtool.plan"
 """The metadata entry with the digest of the plan."""
-SOURCES = "dgtool.sources"
-"""The metadata entry with the source files: a JSON object of SHA-256 (or null) by name."""
-UNKNOWN = "0" * 2 * hashlib.sha256().digest_size
+_TENSORS = "tensors_sha256"
+_UNKNOWN = "0" * 2 * hashlib.sha256().digest_size
 """Stands for a SHA-256 that is not known yet; it has the same length."""
 _CHUNK_BYTES = 16 << 20
 
 
-def describe(digest: str, sources: Mapping[Path, str | None]) -> dict[str, str]:
-    """Make the metadata of a result from the plan's digest and the SHA-256 of each source file."""
+def made_by(digest: str) -> dict[str, str]:
+    """Return what all files of a conversion say: the version, and the digest of the plan."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         installed = version("dgtool")
     except PackageNotFoundError:
         installed = "unknown"
-    named = {file.name: sha for file, sha in sources.items()}
-    return {VERSION: installed, PLAN: digest, SOURCES: json.dumps(named, sort_keys=True)}
+    return {VERSION: installed, PLAN: digest}
+
+
+def describe(
+    made: Mapping[str, str],
+    files: Mapping[Path, Sequence[TensorInfo]],
+    digests: Mapping[str, str] | None = None,
+    *,
+    hashed: bool = True,
+) -> dict[str, str]:
+    """Make the metadata of a file that was made from these tensors of these files.
+
+    ``digests`` has the tensors' SHA-256 by name; without them, what is returned has the length that
+    it will have. Unless ``hashed``, the files are named and nothing else is said of them.
+    """
+
+    def digest(infos: Sequence[TensorInfo]) -> str:
+        if digests is None:
+            return _UNKNOWN
+        listed = [[*_describe(info), digests[info.name]] for info in infos]
+        return hashlib.sha256(_canonical(listed)).hexdigest()
+
+    said = {file.name: {_TENSORS: digest(infos)} if hashed else None for file, infos in files.items()}
+    return {**made, SOURCES: json.dumps(said, sort_keys=True)}
+
+
+def files_of(steps: Iterable[Step], otherwise: Path) -> dict[Path, tuple[TensorInfo, ...]]:
+    """Return the files that steps read, and which tensors of each, by name.
+
+    Tensors in memory are counted as those of the file ``otherwise``.
+    """
+    found: dict[Path, dict[str, TensorInfo]] = {}
+    for info in (info for step in steps if step.targets for info in step.sources):
+        file = info.data.file if isinstance(info.data, Extent) else otherwise
+        found.setdefault(file, {})[info.name] = info
+    return {file: tuple(infos[name] for name in sorted(infos)) for file, infos in sorted(found.items())}
 
 
 def plan_digest(plan: Plan, division: Iterable[Iterable[str]]) -> str:
@@ -58,28 +103,37 @@ def plan_digest(plan: Plan, division: Iterable[Iterable[str]]) -> str:
         "scalars": [[list(path), repr(value)] for path, value in plan.scalars.items()],
         "files": [list(names) for names in division],
     }
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_canonical(content)).hexdigest()
 
 
 def _describe(info: TensorInfo) -> list[Any]:
     return [list(info.path), info.dtype.name, list(info.shape)]
 
 
-def sha256(file: Path, while_exists: Path | None = None, instead: Iterable[tuple[int, bytes]] = ()) -> str:
-    """Hash a file, with some other bytes ``instead`` of those at their offsets (ascending).
+def _canonical(content: object) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
-    Raises FileNotFoundError as soon as ``while_exists`` is gone: nobody wants to know.
-    """
+
+def tensor_sha256(info: TensorInfo) -> str:
+    """Hash a tensor's elements in C order, little-endian."""
     digest = hashlib.sha256()
+    for block in blocks(view(info)):
+        digest.update(block.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def sha256(file: Path, while_exists: Path | None = None) -> str:
+    """Hash a file. Raises FileNotFoundError as soon as ``while_exists`` is gone: nobody wants to know."""
+    digest = hashlib.sha256()
+    for chunk in _chunks(file):
+        if while_exists is not None:
+            while_exists.stat()
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _chunks(file: Path) -> Iterator[memoryview]:
     size = file.stat().st_size
     content = view(TensorInfo((file.name,), np.dtype(np.uint8), (size,), Extent(file, 0)))
-    position = 0
-    for offset, other in (*instead, (size, b"")):
-        for start in range(position, offset, _CHUNK_BYTES):
-            if while_exists is not None:
-                while_exists.stat()
-            digest.update(content[start : min(start + _CHUNK_BYTES, offset)].data)
-        digest.update(other)
-        position = offset + len(other)
-    return digest.hexdigest()
+    for start in range(0, size, _CHUNK_BYTES):
+        yield content[start : start + _CHUNK_BYTES].data

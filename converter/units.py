@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from converter import _copy
+from converter import _copy, provenance
 from converter._copy import CastStatistics
 from converter.checkpoint import Array, Extent, TensorInfo, view
 from converter.messages import said, say
@@ -37,14 +37,18 @@ class Unit:
     tasks: tuple[Task, ...]
     checksums: bool
     """Whether the CRC-32 of every target's elements is wanted."""
+    hashed: bool
+    """Whether the SHA-256 of every source's elements is wanted."""
 
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What there is to tell of a unit's targets, by name."""
+    """What there is to tell of a unit's targets and sources, by name."""
 
     checksums: Mapping[str, int]
     casts: Mapping[str, CastStatistics]
+    digests: Mapping[str, str]
+    """The SHA-256 of the sources."""
 
 
 def run_unit(unit: Unit) -> UnitResult:
@@ -56,9 +60,12 @@ def run_unit(unit: Unit) -> UnitResult:
     """
     checksums: dict[str, int] = {}
     casts: dict[str, CastStatistics] = {}
+    digests: dict[str, str] = {}
     with unit.file.open("r+b", buffering=0) as file:
         ranges = _Ranges(file)
         for task in unit.tasks:
+            if unit.hashed:
+                digests.update({info.name: provenance.tensor_sha256(info) for info in task.step.sources})
             operations, at_last = trailing_casts(task.step.operations)
             sources = [view(info) for info in task.step.sources]
             try:
@@ -92,7 +99,7 @@ def run_unit(unit: Unit) -> UnitResult:
                 if at_last:
                     casts[target.name] = lost
         ranges.flush()
-    return UnitResult(checksums, casts)
+    return UnitResult(checksums, casts, digests)
 
 
 def _laid_out(operations: Sequence[Operation], arrays: Sequence[Array]) -> list[list[Array]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from converter.checkpoint import Checkpoint, Framework, KeyPath, Scalar, TensorInfo
+from converter.checkpoint import SOURCES, Checkpoint, Framework, KeyPath, Scalar, TensorInfo
 from converter.errors import FormatError
 from converter.formats._json import MAX_BYTES, parse
 from converter.messages import say
@@ -70,8 +70,9 @@ def read(path: Path, read_shard: Callable[[Path], Checkpoint]) -> Checkpoint:
         tensors.update(shard.tensors)
         scalars.update(shard.scalars)
         parameter_names.update(shard.parameter_names)
+    common = _common(first)
     for other in others:
-        if (other.framework, other.metadata) != (first.framework, first.metadata):
+        if (other.framework, _common(other)) != (first.framework, common):
             raise FormatError(
                 path,
                 say(
@@ -88,8 +89,13 @@ def read(path: Path, read_shard: Callable[[Path], Checkpoint]) -> Checkpoint:
     described = {key: value for key, value in stated.items() if isinstance(value, str)}
     files = (path, *(shard.file for shard in shards.values()))
     return Checkpoint(
-        path, first.framework, tensors, scalars, {**described, **first.metadata}, files, parameter_names
+        path, first.framework, tensors, scalars, {**described, **common}, files, parameter_names
     )
+
+
+def _common(shard: Checkpoint) -> dict[str, str]:
+    """Return what a shard says of itself that all shards say."""
+    return {key: value for key, value in shard.metadata.items() if key != SOURCES}
 
 
 def _beside(path: Path, name: str) -> Path:

@@ -98,7 +98,10 @@ def test_parts_by_a_launcher(right, dgtool, tmp_path, monkeypatch, launcher):
     command = [sys.executable, "-m", *launcher, "convert", *SHARDED, "--part", "env", "--quiet"]
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
-    records = sorted(path.name for path in (tmp_path / f"{SHARDED[1]}.parts").glob("*.json"))
+    receipts = [json.loads(path.read_text()) for path in (tmp_path / f"{SHARDED[1]}.parts").glob("*.json")]
     count = 3 if "torch" in launcher[0] else 2
-    assert records == [f"{number}-of-{count}.json" for number in range(1, count + 1)]
+    assert len(receipts) == 5
+    assert {receipt["part"] for receipt in receipts} == {
+        f"{number}/{count}" for number in range(1, count + 1)
+    }
     assert_finished(dgtool, tmp_path, right)

@@ -348,7 +348,7 @@ def test_a_restart_redoes_unfinished_shards_only(source, plan, out, tmp_path):
     }
 
 
-@pytest.mark.parametrize("damage", ["flipped", "truncated", "other plan", "other source"])
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "other plan", "other source", "other dropped"])
 def test_a_shard_that_is_not_right_is_written_again(source, plan, out, damage):
     target = out / "m.safetensors.index.json"
     write(source, plan, target, shards=4)
@@ -362,16 +362,19 @@ def test_a_shard_that_is_not_right_is_written_again(source, plan, out, damage):
         swapped = Plan("torch", "paddle", (*plan.steps[1:], plan.steps[0]))
         write(source, swapped, target, shards=4)
     else:
-        # The tensors are the same, but what is dropped is not: the file's SHA-256 is another.
-        changed = {**plans.arrays(), "dropped": np.float32([5, 6])}
+        changed = plans.arrays()
+        if damage == "other dropped":
+            changed["dropped"] = np.float32([5, 6])
+        else:  # a bit that the cast to bfloat16 loses: the tensors are the same, but what they are from is not
+            changed["narrow"].view(np.uint32)[0, 0] ^= 1
         source = plans.write_source(source.file, changed)
         plan = plans.everything(source)
     written = write(source, plan, target, shards=4)
-    assert written.reused == {"flipped": 3, "truncated": 3, "other plan": 0, "other source": 0}[damage]
+    assert written.reused == {"other plan": 0, "other dropped": 4}.get(damage, 3)
     now = {path.name: path.read_bytes() for path in out.iterdir()}
     if damage == "other source":
-        assert now != right
-        assert_as_numpy(plan, target, plans.arrays())
+        assert sum(content != right[name] for name, content in now.items()) == 1
+        assert_as_numpy(plan, target, changed)
     else:
         assert now == right
 
@@ -428,16 +431,30 @@ def test_files_say_where_they_are_from(source, plan, out, suffix, tmp_path):
     plan = Plan("torch", "torch" if suffix == "pth" else "paddle", plan.steps)
     write(source, plan, out / f"m.{suffix}")
     metadata = opened(out / f"m.{suffix}").metadata
-    sha = hashlib.sha256(source.file.read_bytes()).hexdigest()
-    assert json.loads(metadata[provenance.SOURCES]) == {"source.pth": sha}
+    arrays = {name: array for name, array in plans.arrays().items() if name != "dropped"}
+    listed = [
+        [[name], "float32", list(array.shape), hashlib.sha256(array.tobytes()).hexdigest()]
+        for name, array in sorted(arrays.items())
+    ]
+    sha = hashlib.sha256(json.dumps(listed, separators=(",", ":")).encode()).hexdigest()
+    assert json.loads(metadata[provenance.SOURCES]) == {"source.pth": {"tensors_sha256": sha}}
     assert len(metadata[provenance.PLAN]) == 64
     assert str(tmp_path).encode() not in (out / f"m.{suffix}").read_bytes()
     write(source, plan, out / f"n.{suffix}")
     assert (out / f"n.{suffix}").read_bytes() == (out / f"m.{suffix}").read_bytes()
 
 
+def test_a_shard_says_what_it_is_from_and_not_what_others_are(source, plan, out):
+    write(source, plan, out / "m.safetensors.index.json", shards=4)
+    said = {opened(file).metadata[provenance.SOURCES] for file in out.glob("m-*.safetensors")}
+    assert len(said) == 4
+    whole = opened(out / "m.safetensors.index.json").metadata
+    assert provenance.SOURCES not in whole
+    assert provenance.PLAN in whole
+
+
 def test_without_verification_the_source_is_not_hashed(source, plan, out, monkeypatch):
-    monkeypatch.setattr(provenance, "sha256", None)
+    monkeypatch.setattr(provenance, "tensor_sha256", None)
     write(source, plan, out / "m.pdparams", verified=False)
     assert json.loads(opened(out / "m.pdparams").metadata[provenance.SOURCES]) == {"source.pth": None}
 

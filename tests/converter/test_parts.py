@@ -117,9 +117,8 @@ def test_parts_by_processes_and_by_an_executor_of_ones_own(source, plan, out, ri
 
 def test_more_parts_than_shards_and_parts_divided_otherwise(source, plan, out, right):
     write(source, plan, out, *range(1, 7), count=6)
-    assert len(contents(out / f"{TARGET}.parts")) == 6 + 4
-    (out / f"{TARGET}.parts" / "4-of-6.json").unlink()  # it had nothing to do
-    (out / f"{TARGET}.parts" / "3-of-6.json").unlink()
+    assert len(contents(out / f"{TARGET}.parts")) == 4 + 4
+    (out / f"{TARGET}.parts" / "m-00002-of-00004.safetensors.json").unlink()
     assert refusal(source, plan, out) == [
         "part 3/6 is missing, with m-00002-of-00004.safetensors: run --part 3/6"
     ]
@@ -151,11 +150,27 @@ def test_units_are_shards_and_say_their_bytes(source, plan, out):
 
 def test_a_unit_is_given_up_when_nobody_waits_for_it(source, plan, out):
     whole = Parted.of(source, plan, out / TARGET, shards=4)
-    sources = {source.file: execute.stamp(source.file)}
-    unit = ShardUnit(whole.division[0], "paddle", whole.metadata, sources, out / "gone")
+    unit = whole.unit(whole.division[0], Part(1, 1), out / "gone")
+    whole.folder.mkdir()
     with pytest.raises(FileNotFoundError, match="gone"):
         write_shard(unit)
-    assert not list(out.iterdir())
+    assert not list(whole.folder.iterdir())
+
+
+def test_all_shards_by_an_executor_of_ones_own(source, plan, out, right):
+    seen = []
+    written = publish.write_shards(
+        source,
+        plan,
+        out / TARGET,
+        shards=4,
+        executor=Immediately(),
+        progress=lambda name, size: seen.append(size),
+    )
+    assert contents(out) == right
+    assert (len(written.files), sorted(written.casts), written.reused) == (5, ["narrow", "wide"], 0)
+    assert sum(seen) == sum(info.nbytes for info in plan.targets)
+    assert [path.name for path in out.iterdir() if path.is_dir()] == []
 
 
 def test_engines_have_names():
@@ -210,18 +225,16 @@ def test_parts_of_another_plan_are_not_taken(source, plan, out, right):
 
 
 @pytest.mark.parametrize(
-    ("entry", "value", "problem"),
+    ("key", "value", "problem"),
     [
-        (provenance.VERSION, "0.0.9", "was made by dgtool 0.0.9, and this is "),
-        (provenance.SOURCES, '{"other.pth": "0"}', "is of another source"),
+        ("made", {provenance.VERSION: "0.0.9"}, "was made by dgtool 0.0.9, and this is "),
+        ("sources", {}, "has read another source.pth than the one that is there"),
     ],
 )
-def test_parts_of_another_version_or_of_other_files_are_not_taken(source, plan, out, entry, value, problem):
+def test_parts_of_another_version_or_of_other_files_are_not_taken(source, plan, out, key, value, problem):
     write(source, plan, out, 1, 2, 3)
-    record = out / f"{TARGET}.parts" / "1-of-3.json"
-    content = json.loads(record.read_text())
-    content["made"][entry] = value
-    record.write_text(json.dumps(content))
+    receipt = receipt_of(out, 1)
+    receipt.write_text(json.dumps({**json.loads(receipt.read_text()), key: value}))
     assert refusal(source, plan, out)[0].startswith(f"part 1/3 {problem}")
 
 
@@ -243,19 +256,37 @@ def test_parts_of_sources_that_differ_in_content_only_are_not_mixed(source, plan
 
 
 def test_a_source_is_hashed_again_only_if_it_may_be_another(source, plan, out, right, monkeypatch):
-    write(source, plan, out, 1, 2, 3)
     hashed = []
-    sha256 = provenance.sha256
-    monkeypatch.setattr(provenance, "sha256", lambda file, *more: hashed.append(file) or sha256(file, *more))
+    tensor_sha256 = provenance.tensor_sha256
+    monkeypatch.setattr(
+        provenance, "tensor_sha256", lambda info: hashed.append(info.name) or tensor_sha256(info)
+    )
+    read = sorted(plans.arrays().keys() - {"dropped"})
+    write(source, plan, out, 1, 2, 3)
+    assert sorted(hashed) == read
     os.utime(source.file, (1, 1))  # as of a copy on another machine
+    hashed.clear()
     finish(source, plan, out)
-    assert hashed.count(source.file) == 1
+    assert sorted(hashed) == read
     assert contents(out) == right
     write(source, plan, out, 1, 2, 3)
     hashed.clear()
     finish(source, plan, out)
-    assert len(hashed) == 4
-    assert source.file not in hashed
+    assert not hashed
+
+
+def receipt_of(out, number):
+    return out / f"{TARGET}.parts" / f"m-0000{number}-of-00004.safetensors.json"
+
+
+GOOD = {
+    "schema": "dgtool.receipt/1",
+    "part": "1/3",
+    "made": {},
+    "sources": {},
+    "nbytes": 1,
+    "sha256": "0" * 64,
+}
 
 
 @pytest.mark.parametrize(
@@ -264,21 +295,32 @@ def test_a_source_is_hashed_again_only_if_it_may_be_another(source, plan, out, r
         "{",
         "[]",
         "{}",
-        '{"schema": "dgtool.part/9"}',
-        '{"schema": "dgtool.part/1", "part": "9/3", "made": {}, "sources": {}, "shards": {}}',
-        '{"schema": "dgtool.part/1", "part": "1/3", "made": {}, "sources": {"a": {}}, "shards": {}}',
-        '{"schema": "dgtool.part/1", "part": "1/3", "made": {}, "sources": {}, "shards": {"a": 1}}',
-        '{"schema": "dgtool.part/1", "part": "1/3", "made": {}, "sources": {}, "shards": {"a": "12"}}',
-        '{"schema": "dgtool.part/1", "part": "1/3", "made": {}, "shards": {}, '
-        '"sources": {"a": {"sha256": "abc", "nbytes": 1, "modified_ns": 1}}}',
-        '{"schema": "dgtool.part/1", "part": 1, "made": [], "sources": [], "shards": []}',
+        *(
+            json.dumps({**GOOD, key: value})
+            for key, value in {
+                "schema": "dgtool.receipt/9",
+                "part": "9/3",
+                "made": [],
+                "sources": {"a": {"nbytes": 1, "version": "1", "tensors_sha256": "abc"}},
+                "nbytes": True,
+                "sha256": "12",
+            }.items()
+        ),
+        json.dumps({**GOOD, "part": 1}),
+        json.dumps({**GOOD, "made": {"a": 1}}),
+        json.dumps({**GOOD, "sources": {"a": {}}}),
+        json.dumps({**GOOD, "sources": []}),
+        json.dumps({**GOOD, "sha256": 12}),
     ],
 )
-def test_damaged_records_are_named(source, plan, out, content):
-    write(source, plan, out, 1)
-    (out / f"{TARGET}.parts" / "1-of-3.json").write_text(content)
-    with pytest.raises(FormatError, match=r"1-of-3\.json: (the|is no) record of a part"):
+def test_damaged_receipts_are_named_and_their_shards_written_again(source, plan, out, right, content):
+    write(source, plan, out, 1, 2, 3)
+    receipt_of(out, 1).write_text(content)
+    with pytest.raises(FormatError, match=r"safetensors\.json: (the|is no) receipt of a shard"):
         finish(source, plan, out)
+    assert write(source, plan, out, 1) == 0
+    finish(source, plan, out)
+    assert contents(out) == right
 
 
 def test_a_part_of_one_file_cannot_be(source, plan, out):
@@ -297,16 +339,20 @@ def test_a_part_done_again_keeps_what_is_whole(source, plan, out, right):
     assert contents(out / f"{TARGET}.parts") == before
 
 
-def test_an_interrupted_part_leaves_whole_shards_and_no_record(source, plan, out, right):
+def test_an_interrupted_part_leaves_whole_shards_and_their_receipts(source, plan, out, right):
     def stop(name, size):
         raise StopError
 
     with pytest.raises(StopError):
         write(source, plan, out, 3, executor=Immediately(), progress=stop)
-    assert sorted(contents(out / f"{TARGET}.parts")) == [f"m-0000{n}-of-00004.safetensors" for n in (3, 4)]
+    there = sorted(contents(out / f"{TARGET}.parts"))
+    assert there == [f"m-0000{n}-of-00004.safetensors{kind}" for n in (3, 4) for kind in ("", ".json")]
+    receipt_of(out, 4).unlink()  # as if it had been killed right before
     write(source, plan, out, 1, 2)
-    assert len(refusal(source, plan, out)) == 1
-    assert write(source, plan, out, 3) == 2
+    assert refusal(source, plan, out) == [
+        "part 3/3 is missing, with m-00004-of-00004.safetensors: run --part 3/3"
+    ]
+    assert write(source, plan, out, 3) == 1
     finish(source, plan, out)
     assert contents(out) == right
 
