@@ -73,7 +73,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/watch.py
 
 clean:
-	rm -rf $(VENV) .venv-padiff docs-site dgtool-run .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-padiff docs-site dgtool-run dgtool-sweep .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 
 # PIP_FLAGS is for whoever has a package index with a CPU build of torch, which is far smaller. pip itself
 # would compile on one core; some files are for other Pythons, which is no error.

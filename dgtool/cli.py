@@ -28,6 +28,7 @@ from dgtool.new_pair import new_pair
 from dgtool.noise_floor import noise_floor
 from dgtool.record import record
 from dgtool.report import report
+from dgtool.sweep import sweep
 from dgtool.verify import verify
 from dgtool.watch import watch
 
@@ -53,6 +54,7 @@ for _command in (
     align,
     check_bp,
     watch,
+    sweep,
     record,
     explain,
     report,

@@ -37,7 +37,18 @@ from parity.recording import batch_digest, record_side
 from parity.renaming import rules_of
 from parity.sources import Stamps, changed, note, noting, own_digest, stamp
 
-__all__ = ["LIMIT_BYTES", "Reference", "default_folder", "interpreter", "key_of", "recorded_reference"]
+__all__ = [
+    "LIMIT_BYTES",
+    "Reference",
+    "contents",
+    "default_folder",
+    "interpreter",
+    "key_of",
+    "machine",
+    "recorded_reference",
+    "spools",
+    "variables",
+]
 
 LIMIT_BYTES = 10_000_000_000
 """How much is kept, all entries together; the least recently used go first."""
@@ -45,7 +56,9 @@ MANIFEST, RECORDING = "manifest.json", "recording"
 _SCHEMA = "dgtool.cache/1"
 _ABANDONED_SECONDS = 86400.0
 _TERMINAL = ("COLUMNS", "LINES", "OLDPWD", "PWD", "SHLVL", "TERM", "TERM_PROGRAM", "WINDOWID", "_")
-"""Variables that say where a command was typed, and nothing of what it computes."""
+_SESSION = ("DBUS_", "SSH_", "TMUX", "VSCODE_", "XDG_SESSION_", "XDG_RUNTIME_")
+"""Variables, and how the names of more begin, that say where a command was typed, and nothing of what it
+computes."""
 _LOADED = own_digest()
 """Of the programs that this process runs; they may be other ones on the disk later."""
 _DRIVER = "/proc/driver/nvidia/version"
@@ -109,7 +122,7 @@ def recorded_reference(
     with tempfile.TemporaryDirectory(prefix=".partial.", dir=root) as name:
         partial = Path(name)
         with noting() as noted:
-            with note().of_opened_files(str(partial), str(noted.folder), *_spools()):
+            with note().of_opened_files(str(partial), str(noted.folder), *spools()):
                 arguments: dict[str, Any] = {"weights": weights, "threads": threads, "progress": progress}
                 record(pair, options, runs, "reference", partial / RECORDING, **arguments)
             files, complete = {**note().stamps(), **noted.stamps("reference")}, noted.complete
@@ -136,7 +149,6 @@ def key_of(
 ) -> str:
     """Return a digest of all that a reference's recording depends on, but for the programs that it runs."""
     place = pair.reference.place
-    variables = {name: value for name, value in os.environ.items() if name not in _TERMINAL}
     content = {
         "schema": _SCHEMA,
         "dgtool": _LOADED,
@@ -152,11 +164,11 @@ def key_of(
             batch_digest(pair.batch(options, iteration))
             for iteration in range(max(run.iters for run in runs))
         ],
-        "weights": None if weights is None else _contents(weights),
-        "also": [_contents(path) for path in also],
-        "machine": [platform.node(), platform.platform(), stamp(_DRIVER, "sha256")],
+        "weights": None if weights is None else contents(weights),
+        "also": [contents(path) for path in also],
+        "machine": [platform.node(), *machine()],
         "interpreters": [interpreter(Place()), interpreter(place)],
-        "variables": variables,
+        "variables": variables(),
         "folder": str(Path.cwd()),
         "path": sys.path,
     }
@@ -187,15 +199,29 @@ def interpreter(place: Place) -> str:
     return done.stdout
 
 
-def _contents(path: Path) -> list[list[str]]:
+def variables() -> dict[str, str]:
+    """Return the environment variables that may decide what is computed: all but those of a terminal."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _TERMINAL and not name.startswith(_SESSION)
+    }
+
+
+def machine() -> list[str]:
+    """Return what kind of machine this is."""
+    return [platform.platform(), stamp(_DRIVER, "sha256")]
+
+
+def contents(path: Path) -> list[list[str]]:
     """Return the digests of a file, or of all those in a folder; of a sharded one's whole folder."""
     index = path.name.endswith(".index.json")
     files = sorted((path.parent if index else path).rglob("*")) if index or path.is_dir() else [path]
     return [[str(file), stamp(str(file), "sha256")] for file in files if not file.is_dir()]
 
 
-def _spools() -> list[str]:
-    """Return what this process's passing files begin with."""
+def spools() -> list[str]:
+    """Return what the names of this process's passing files begin with."""
     name = f"dgtool-{os.getpid()}-"
     return [str(Path(folder) / name) for folder in ("/dev/shm", tempfile.gettempdir())]
 

@@ -14,7 +14,7 @@ from converter.formats._atomic import atomic_path
 from converter.messages import say
 from parity.errors import UsageError
 
-__all__ = ["CHANGES", "RESULT", "STDOUT", "SUFFIXES", "Target", "target", "write"]
+__all__ = ["CHANGES", "RESULT", "STDOUT", "SUFFIXES", "SWEEP", "Target", "target", "write"]
 
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "html": (".html", ".htm"),
@@ -62,6 +62,11 @@ CHANGES: Mapping[str, _Writer] = {
     "markdown": _Writer("parity.report.changes", "document"),
 }
 """What there is of `parity.changes.Changes`."""
+SWEEP: Mapping[str, _Writer] = {
+    "html": _Writer("parity.report.page.sweep", "write_sweep", page=True),
+    "json": _Writer("parity.report.sweep", "json_document"),
+}
+"""What there is of `parity.sweep.summary.Summary`."""
 STDOUT = Path("-")
 
 
