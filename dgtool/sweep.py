@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -88,11 +88,11 @@ def sweep(
     with errors_to_exit_codes():
         from parity.report.sweep import json_document, print_sweep
         from parity.report.writers import SWEEP, target, write
-        from parity.sweep.matrix import Matrix
+        from parity.sweep.file import load_matrix
         from parity.sweep.schedule import Bench
 
         targets = [target(path, writers=SWEEP) for path in report or ()]
-        matrix = Matrix.load(file, options_of_a_cell(), _check)
+        matrix = load_matrix(file, options_of_a_cell(), _check)
         packages = str(Path(__file__).parent.parent)
         path = os.pathsep.join([packages, *filter(None, sys.path)])
         bench = Bench(matrix, out, cell_command, path, retry)
@@ -138,15 +138,21 @@ def options_of_a_cell() -> Mapping[str, Option]:
     return found
 
 
-def _check(arguments: Sequence[str]) -> None:
-    """Raise `UsageError` for what check-bp would not take."""
+@cache
+def _check_bp() -> Any:
     from dgtool.check_bp import check_bp
-    from parity import UsageError
 
     app = typer.Typer()
     app.command()(check_bp)
+    return typer.main.get_command(app)
+
+
+def _check(arguments: Sequence[str]) -> None:
+    """Raise `UsageError` for what check-bp would not take."""
+    from parity import UsageError
+
     try:
-        typer.main.get_command(app).make_context("check-bp", [*arguments])
+        _check_bp().make_context("check-bp", [*arguments])
     except typer.BadParameter as error:
         raise UsageError(error.format_message()) from error
 

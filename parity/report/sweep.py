@@ -19,10 +19,10 @@ from parity.sweep.cell import LOG, RUN
 from parity.sweep.schedule import Done
 from parity.sweep.summary import Summary, Turn
 
-__all__ = ["WORDS", "json_document", "print_sweep", "turn_sentence"]
+__all__ = ["WORDS", "json_document", "print_sweep", "sum_sentence", "turn_sentence"]
 
 WORDS: Mapping[str, Message] = {
-    **VERDICTS,
+    **{str(verdict): word for verdict, word in VERDICTS.items()},
     "refused": say("refused"),
     "failed": say("failed"),
     "crashed": say("crashed"),
@@ -59,10 +59,11 @@ def print_sweep(console: Console, summary: Summary) -> None:
         console.print(escape(render(turn_sentence(turn))))
     if bad:
         console.print(_("more of the first one:"), _more(bad[0]), style="dim", markup=False, soft_wrap=True)
-    console.print(escape(_sum(summary)))
+    console.print(escape(sum_sentence(summary)))
 
 
-def _sum(summary: Summary) -> str:
+def sum_sentence(summary: Summary) -> str:
+    """Say, in the language that is spoken, how many cells there are of each kind."""
     counts = ", ".join(f"{count} {render(WORDS[name])}" for name, count in summary.counts().items())
     reused = sum(each.reused for each in summary.done.values())
     return _(

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import base64
-import gettext
-import hashlib
 import json
 import re
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from converter.names import printable
 from parity.environments import differing
-from parity.language import render, spoken, translations
+from parity.language import spoken, translations
 from parity.report.findings import relative
 from parity.report.page.charts import (
     Chart,
@@ -31,6 +26,7 @@ from parity.report.page.charts import (
     scatter_chart,
     ulp_chart,
 )
+from parity.report.page.frame import asset, environment_of, plain, policy
 from parity.report.page.heat import Grid, grids_of, heat_cell
 from parity.report.page.pictures import shown_pictures
 from parity.report.page.tables import (
@@ -69,9 +65,12 @@ def render_page(result: Result, run: Path) -> str:
     with ThreadPoolExecutor(1) as beside:  # half of the time is vl-convert's, which leaves Python alone
         drawn = beside.submit(_drawn, charts)
         grids = grids_of(result, rows)
-        template = _template(catalogue)
-        script, style = _asset("page.js"), _asset("page.css")
-        engine = "\n".join(map(_asset, _ENGINE))
+        environment = environment_of(catalogue)
+        environment.filters |= {"number": number, "relative": relative}
+        environment.globals["heat_cell"] = heat_cell
+        template = environment.get_template("template.html.jinja")
+        script, style = asset("page.js"), asset("page.css")
+        engine = "\n".join(map(asset, _ENGINE))
         packed_engine = _packed(engine.encode())
         titles, quantities = summary(result, rows, _)
         specs, drawings = drawn.result()
@@ -94,43 +93,13 @@ def render_page(result: Result, run: Path) -> str:
         drawn=drawings,
         grids=grids,
         pictures=shown_pictures(result, run),
-        data=_packed(json.dumps(_plain(data), separators=(",", ":"), allow_nan=False).encode()),
+        data=_packed(json.dumps(plain(data), separators=(",", ":"), allow_nan=False).encode()),
         engine=packed_engine,
-        policy=_policy(style, script, engine),
+        policy=policy(style, script, engine),
         style=style,
         script=script,
-        licences=_asset("assets/licences.txt"),
+        licences=asset("assets/licences.txt"),
     )
-
-
-def _template(catalogue: gettext.NullTranslations) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("parity.report.page", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_plain,
-        extensions=["jinja2.ext.i18n"],
-    )
-    environment.install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]
-    environment.filters |= {"number": number, "relative": relative, "said": render}
-    environment.globals["heat_cell"] = heat_cell
-    return environment.get_template("template.html.jinja")
-
-
-def _asset(name: str) -> str:
-    return files("parity.report.page").joinpath(name).read_text(encoding="utf-8")
-
-
-def _policy(style: str, *scripts: str) -> str:
-    """Return the page's Content-Security-Policy: its own scripts and style sheet, and nothing else."""
-    allowed = " ".join(map(_digest, scripts))
-    return f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {allowed}"
-
-
-def _digest(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _packed(content: bytes) -> str:
@@ -159,7 +128,7 @@ def _charts(result: Result, rows: Rows, tensors: Table, _: Gettext) -> list[Char
 
 def _drawn(charts: Sequence[Chart]) -> tuple[dict[str, Any], dict[str, Markup]]:
     """Return the charts for Vega, and as drawings."""
-    specs = {chart.name: vl_convert.vegalite_to_vega(_plain(chart.spec)) for chart in charts}
+    specs = {chart.name: vl_convert.vegalite_to_vega(plain(chart.spec)) for chart in charts}
     return specs, {name: _drawing(name, vl_convert.vega_to_svg(spec)) for name, spec in specs.items()}
 
 
@@ -172,15 +141,6 @@ def _drawing(name: str, svg: str) -> Markup:
         svg = svg.replace(prefix, f"{prefix}{name}-")
     # Drawn by Vega from data that it escapes; tested with a hostile name.
     return Markup(svg)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value in whose texts nothing acts: no mark of direction, no letter that UTF-8 lacks."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return value if value.isprintable() else "\n".join(map(printable, value.split("\n")))
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _words(_: Gettext) -> dict[str, str]:
