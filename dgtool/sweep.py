@@ -175,7 +175,7 @@ def _swept(bench: Bench, bisect: str | None, engine: str, workers: int, quiet: b
     from parity.sweep.summary import Summary
 
     matrix = bench.matrix
-    rows = matrix.rows(bisect) if bisect else []
+    rows = [row for row in matrix.rows(bisect) if len(row) > 1] if bisect else []
     # A search for one of so many takes as many steps as their number has bits, and the last cell.
     total = sum((len(row) - 1).bit_length() + 1 for row in rows) or len(matrix.cells)
     done: dict[str, Done] = {}

@@ -78,7 +78,9 @@ def parse_matrix(content: Mapping[str, Any], options: Mapping[str, Option]) -> M
         if not any(all(at[name] in some for name, some in each.items()) for each in left_out):
             cells.append(_cell(at, fixed, axes, options))
     cells += [_included(each, fixed, axes, options) for each in included]
-    unique = {cell.name: cell for cell in reversed(cells)}
+    unique: dict[str, Cell] = {}
+    for cell in cells:
+        unique.setdefault(cell.name, cell)
     if not unique:
         raise UsageError(say("there is no cell: give [axes] values"))
     reports = content.get("reports", False)
@@ -86,7 +88,7 @@ def parse_matrix(content: Mapping[str, Any], options: Mapping[str, Option]) -> M
         raise UsageError(say("'reports' is true or false"))
     return Matrix(
         axes,
-        tuple(reversed(unique.values())),
+        tuple(unique.values()),
         tuple(_order(content.get("order", []), axes)),
         _amount("timeout", content.get("timeout", ""), "10min", _SECONDS),
         int(_amount("memory", content.get("memory", ""), "8GB", _BYTES)),

@@ -1,0 +1,3 @@
+from tests.sweep.stub import stubs
+
+__all__ = ["stubs"]
