@@ -71,6 +71,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/verdict.py
 	PYTHONPATH=. $(BIN)/python benchmarks/page.py
 	$(BIN)/python benchmarks/watch.py
+	$(BIN)/python benchmarks/sweep.py
 
 clean:
 	rm -rf $(VENV) .venv-padiff docs-site dgtool-run dgtool-sweep .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache

@@ -182,8 +182,13 @@ def _swept(bench: Bench, bisect: str | None, engine: str, workers: int, quiet: b
     with bench.in_use(), engines.engine(engine, workers) as executor, progress(quiet) as shown:
         run = partial(bench.run, executor=executor, workers=workers)
         shown.cells(total, render(say("cells")))
-        for each in bisected(rows, run) if bisect else run(matrix.cells):
-            done[each.cell.name] = each
-            at = ", ".join(f"{name} {label}" for name, label in each.cell.at.items())
-            shown.advance(f"{at}: {each.outcome.status}", 1)
+        try:
+            for each in bisected(rows, run) if bisect else run(matrix.cells):
+                done[each.cell.name] = each
+                at = ", ".join(f"{name} {label}" for name, label in each.cell.at.items())
+                shown.advance(f"{at}: {each.outcome.status}", 1)
+        except KeyboardInterrupt:
+            kept = _("dgtool: {count} cells are done and kept; the same command goes on", count=len(done))
+            typer.echo(kept, err=True)
+            raise
     return Summary(matrix, done, (bisect,) if bisect else matrix.order)
