@@ -1,9 +1,9 @@
 """A sweep of 67 cells: interrupted and resumed, and the same results on every engine.
 
-DiscoGAN in both modes, a variational autoencoder and a U-Net, with eight seeds, in two precisions, make 64 cells;
-a 65th crashes its worker, a 66th takes more memory than it may, a 67th hangs. On the first engine the sweep is
-interrupted when a third of it is done, and started again: no finished cell may run twice. Every other engine
-has to come to the same in every cell, figure by figure.
+DiscoGAN in both modes, a variational autoencoder and a U-Net, with eight seeds, in two precisions, make 64
+cells; a 65th crashes its worker, a 66th takes more memory than it may, a 67th hangs. On the first engine the
+sweep is interrupted when a third of it is done, and started again: no finished cell may run twice. Every other
+engine has to come to the same in every cell, figure by figure.
 
     python benchmarks/sweep.py [--engines local:1 local:2 ray:2] [--seeds 8]
 """
@@ -129,7 +129,8 @@ def main() -> None:
         assert content is not None
         reused = sum(cell["reused"] for cell in content["cells"])
         print(
-            f"{first}: interrupted after {before:.0f} s with {finished} of {count} cells done; then {after:.0f} s"
+            f"{first}: interrupted after {before:.0f} s with {finished} of {count} cells done; "
+            f"then {after:.0f} s"
         )
         print(f"  {reused} reused, {len(content['cells']) - reused} run; {content['counts']}")
         assert (len(content["cells"]), reused) == (count, finished)
@@ -147,9 +148,8 @@ def main() -> None:
             assert other is not None
             assert not any(cell["reused"] for cell in other["cells"])
             same = figures(other) == figures(content)
-            print(
-                f"{engine}: {seconds:.0f} s, {'the same' if same else 'OTHER'} results in {len(other['cells'])} cells"
-            )
+            results = "the same results" if same else "OTHER results"
+            print(f"{engine}: {seconds:.0f} s, {results} in {len(other['cells'])} cells")
             assert same
 
 
