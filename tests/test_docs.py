@@ -25,6 +25,7 @@ from dgtool.new_pair import new_pair
 from dgtool.noise_floor import noise_floor
 from dgtool.record import record
 from dgtool.report import report
+from dgtool.sweep import sweep
 from dgtool.verify import verify
 from dgtool.watch import watch
 from tests.documents import BLOCK, COPIED, ROOT, environment, follow, lay_out, read, steps
@@ -71,10 +72,11 @@ def test_every_example_of_help_runs(tmp_path):
     lay_out(tmp_path, COPIED)
     with (tmp_path / "mlp.pth").open("wb") as file:
         torch.write(file, "torch", [(("fc1.weight",), np.eye(2)), (("emb.weight",), np.eye(2))])
+    (tmp_path / "sweep.toml").write_text('options.pair = "examples/vae"\naxes.iters = [1]\n')
     train = [sys.executable, "-m", "examples.resume.torch_model", "train.pth"]
     subprocess.run(train, cwd=tmp_path, env=environment(ROOT), check=True)
     commands = [init_weights, inspect, convert, convert_optimizer, verify, new_pair, align, record, check_bp]
-    commands += [watch, explain, report, judge, grad_diff, compare, noise_floor]
+    commands += [watch, sweep, explain, report, judge, grad_diff, compare, noise_floor]
     examples = [line for command in commands for line in re.findall(r"- `(dgtool .*)`", command.__doc__)]
     assert len(examples) >= 2 * len(commands) - 1
     for example in examples:

@@ -22,6 +22,7 @@ COMMANDS = [
     "align",
     "check-bp",
     "watch",
+    "sweep",
     "grad-diff",
     "compare",
 ]
