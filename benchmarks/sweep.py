@@ -2,8 +2,8 @@
 
 DiscoGAN in both modes, a variational autoencoder and a U-Net, with eight seeds, in two precisions, make 64
 cells; a 65th crashes its worker, a 66th takes more memory than it may, a 67th hangs. On the first engine the
-sweep is interrupted when a third of it is done, and started again: no finished cell may run twice. Every other
-engine has to come to the same in every cell, figure by figure.
+sweep is interrupted when a third of it is done, and started again: no finished cell may run twice. Every
+other engine has to come to the same in every cell, figure by figure.
 
     python benchmarks/sweep.py [--engines local:1 local:2 ray:2] [--seeds 8]
 """

@@ -179,7 +179,8 @@ def _swept(bench: Bench, bisect: str | None, engine: str, workers: int, quiet: b
     # A search for one of so many takes as many steps as their number has bits, and the last cell.
     total = sum((len(row) - 1).bit_length() + 1 for row in rows) or len(matrix.cells)
     done: dict[str, Done] = {}
-    with bench.in_use(), engines.engine(engine, workers) as executor, progress(quiet) as shown:
+    # The folder is given up first: then running cells stop, which the engine waits for.
+    with engines.engine(engine, workers) as executor, bench.in_use(), progress(quiet) as shown:
         run = partial(bench.run, executor=executor, workers=workers)
         shown.cells(total, render(say("cells")))
         try:

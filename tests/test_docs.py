@@ -72,7 +72,9 @@ def test_every_example_of_help_runs(tmp_path):
     lay_out(tmp_path, COPIED)
     with (tmp_path / "mlp.pth").open("wb") as file:
         torch.write(file, "torch", [(("fc1.weight",), np.eye(2)), (("emb.weight",), np.eye(2))])
-    (tmp_path / "sweep.toml").write_text('options.pair = "examples/vae"\naxes.iters = [1]\n')
+    (tmp_path / "sweep.toml").write_text(
+        'options = { pair = "examples/vae", dtype = "float64" }\naxes.iters = [1]\n'
+    )
     train = [sys.executable, "-m", "examples.resume.torch_model", "train.pth"]
     subprocess.run(train, cwd=tmp_path, env=environment(ROOT), check=True)
     commands = [init_weights, inspect, convert, convert_optimizer, verify, new_pair, align, record, check_bp]

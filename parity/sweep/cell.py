@@ -212,8 +212,8 @@ class _Watched:
         if self._process.poll() is None:
             with suppress(psutil.NoSuchProcess):
                 self._all.update(self._process.children(recursive=True))
-            self._process.terminate()
-            with suppress(psutil.TimeoutExpired):
+            with suppress(psutil.Error):
+                self._process.terminate()
                 self._process.wait(_GRACE_SECONDS)
         for each in self._all:
             _kill(each)

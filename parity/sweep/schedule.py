@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +114,10 @@ class Bench:
                         raise CouldNotRunError(say("{file} is gone", file=unit.while_exists))
                     keep(unit, key, outcome)
                     yield Done(cell, outcome, False, unit.out)
+        except BrokenExecutor as error:
+            raise CouldNotRunError(
+                say("a worker of the engine has ended; the same command goes on: {error}", error=error)
+            ) from error
         finally:
             if running:
                 (self.out / _LOCK).unlink(missing_ok=True)
@@ -155,9 +159,9 @@ def bisected(
     searches = [(row, first_bad(len(row))) for row in rows if row]
     asked = [(row, search, next(search)) for row, search in searches]
     while asked:
-        found: Mapping[str, Done] = {}
+        found: dict[str, Done] = {}
         for done in run([row[place] for row, _, place in asked]):
-            found = {**found, done.cell.name: done}
+            found[done.cell.name] = done
             yield done
         again = []
         for row, search, place in asked:

@@ -5,6 +5,7 @@ import math
 import signal
 import threading
 import time
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 
 import pytest
 
@@ -25,7 +26,7 @@ def _nothing_remembered():
 
 
 def swept(bench, cells=None, workers=1):
-    with bench.in_use(), engine("local", workers) as executor:
+    with engine("local", workers) as executor, bench.in_use():
         return list(bench.run(bench.matrix.cells if cells is None else cells, executor, workers))
 
 
@@ -172,6 +173,20 @@ def test_a_sweep_whose_folder_is_taken_away_ends(stubs):
         swept(bench)
 
 
+def test_an_engine_that_breaks_ends_the_sweep_in_a_sentence(stubs):
+    class Broken(ThreadPoolExecutor):
+        def submit(self, *given):
+            raise BrokenExecutor("lost")
+
+    bench = stubs.bench("match")
+    with (
+        pytest.raises(CouldNotRunError, match="the same command goes on: lost"),
+        bench.in_use(),
+        Broken() as broken,
+    ):
+        next(bench.run(bench.matrix.cells, broken, 1))
+
+
 # bisection
 
 
@@ -191,7 +206,7 @@ def test_the_first_bad_one_is_found_in_so_many_steps(count):
 
 def bisect(bench, axis="fate", workers=1):
     rows = bench.matrix.rows(axis)
-    with bench.in_use(), engine("local", workers) as executor:
+    with engine("local", workers) as executor, bench.in_use():
         done = list(bisected(rows, lambda cells: bench.run(cells, executor, workers)))
     return Summary(bench.matrix, {each.cell.name: each for each in done}, (axis,))
 
