@@ -52,8 +52,14 @@ def sweep(
         str, typer.Option("--engine", metavar="NAME", help="Where cells run (converter.engines).")
     ] = "local",
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Cells at a time; each runs both sides at once.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            help="Cells at a time; each runs both sides at once.  "
+            "[default: 1 on this machine; elsewhere as many as there is room for]",
+        ),
+    ] = None,
     out: Annotated[
         Path,
         typer.Option("--out", help="Folder for the cells' results.", rich_help_panel="Output"),
@@ -101,7 +107,8 @@ def sweep(
         if dry_run:
             _list(bench, quiet)
             return
-        summary = _swept(bench, bisect, engine, workers, quiet or json_output)
+        at_once = workers or (1 if engine == "local" else None)
+        summary = _swept(bench, bisect, engine, at_once, quiet or json_output)
         for each in targets:
             write(summary, out, each)
         if json_output:
@@ -168,7 +175,7 @@ def _list(bench: Bench, quiet: bool) -> None:
     console.print(_("{count} cells, nothing was run", count=len(bench.matrix.cells)))
 
 
-def _swept(bench: Bench, bisect: str | None, engine: str, workers: int, quiet: bool) -> Summary:
+def _swept(bench: Bench, bisect: str | None, engine: str, workers: int | None, quiet: bool) -> Summary:
     """Run the cells and return what they came to, with progress on standard error."""
     from converter import engines
     from parity.sweep.schedule import bisected

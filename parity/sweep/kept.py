@@ -25,7 +25,7 @@ from typing import Any
 
 from converter.formats._atomic import atomic_path
 from converter.messages import said
-from parity.cache import contents, interpreter, machine, variables
+from parity.cache import contents, interpreter, machine
 from parity.errors import ParityError
 from parity.place import place_of
 from parity.result import json_safe
@@ -52,10 +52,14 @@ class _Stored:
     outcome: Outcome
 
 
-def key_of(cell: Cell, command: tuple[str, ...]) -> str:
-    """Return a digest of all that a cell's result depends on, as far as that is known before it runs."""
+def key_of(cell: Cell, command: tuple[str, ...], variables: Mapping[str, str]) -> str:
+    """Return a digest of all that a cell's result depends on, as far as that is known before it runs.
+
+    ``command`` is how a cell is started, but for its arguments, and ``variables`` its environment.
+    """
     content = {
         "command": command,
+        "variables": dict(variables),
         "arguments": cell.arguments,
         "files": [_contents(path) for path in cell.files],
         "pair": _pair_files(cell.pair),
@@ -140,7 +144,6 @@ def _here() -> Mapping[str, Any]:
         "schema": _SCHEMA,
         "dgtool": own_digest(),
         "machine": machine(),
-        "variables": variables(),
         "folder": str(Path.cwd()),
         "path": sys.path,
     }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from converter.messages import say
@@ -44,6 +44,8 @@ class Bench:
     """What a cell can import."""
     retry: bool = False
     """Whether cells that could not be run are run again."""
+    variables: Mapping[str, str] = field(default_factory=variables)
+    """Environment variables that a cell has, wherever it runs."""
 
     def unit(self, cell: Cell) -> CellUnit:
         """Return a cell as work for an engine."""
@@ -54,7 +56,7 @@ class Bench:
             Path.cwd(),
             folder,
             (self.out / _LOCK).absolute(),
-            {**variables(), "PYTHONPATH": self.python_path, "DGTOOL_LANG": "en"},
+            {**self.variables, "PYTHONPATH": self.python_path, "DGTOOL_LANG": "en"},
             self.matrix.timeout_seconds,
             self.matrix.memory_bytes,
         )
@@ -68,7 +70,7 @@ class Bench:
         return Done(cell, found, True, unit.out)
 
     def _key(self, cell: Cell) -> str:
-        return key_of(cell, self.command(Path(READ)))
+        return key_of(cell, self.command(Path(READ)), self.variables)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -87,8 +89,10 @@ class Bench:
             finally:
                 (self.out / _LOCK).unlink(missing_ok=True)
 
-    def run(self, cells: Sequence[Cell], executor: Executor, workers: int) -> Iterator[Done]:
-        """Yield what cells came to, those that had come to it earlier first; ``workers`` run at a time.
+    def run(self, cells: Sequence[Cell], executor: Executor, workers: int | None) -> Iterator[Done]:
+        """Yield what cells came to, those that had come to it earlier first.
+
+        ``workers`` are given to the executor at a time, all if None.
 
         However the iteration ends, the cells that are running are stopped, and what others came to is kept.
         """
@@ -103,7 +107,7 @@ class Bench:
         waiting.reverse()
         try:
             while waiting or running:
-                while waiting and len(running) < workers:
+                while waiting and len(running) < (workers or len(cells)):
                     cell = waiting.pop()
                     unit, key = self.unit(cell), self._key(cell)
                     running[executor.submit(run_cell, unit)] = cell, unit, key

@@ -1,11 +1,11 @@
 """A sweep of real checks: some of its cells crash, take too much memory or hang."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -96,12 +96,22 @@ def test_a_planted_change_is_bisected_and_bad_cells_are_results(folder, dgtool):
     assert [line.split()[0] for line in listed[:-1]] == ["-"] * 4 + ["refused"]
 
 
-HANGS = """
+SLEEP = "import time; time.sleep(1000)"
+HANGS = f"""
 import subprocess, sys, time
 
-subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(1000)"])
+subprocess.Popen([sys.executable, "-S", "-c", {SLEEP!r}])
 time.sleep(1000)
 """
+
+
+def sleeping(sweep):
+    """Return what the hanging pair has started, below a sweep's process."""
+    found = []
+    for each in sweep.children(recursive=True):
+        with suppress(psutil.Error):  # passing ones
+            found += [each] * (each.cmdline()[-1:] == [SLEEP])
+    return found
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads the process table from /proc")
@@ -118,28 +128,27 @@ def test_cells_end_with_the_sweep(number, code, tmp_path):
         text=True,
         preexec_fn=heed_interrupts,
     )
-    sweep = psutil.Process(process.pid)
     try:
-        wait_for(
-            lambda: any("time.sleep(1000)" in each.cmdline()[-1] for each in sweep.children(recursive=True))
-        )
-        cell, below = (each.pid for each in sweep.children(recursive=True))
+        wait_for(lambda: sleeping(psutil.Process(process.pid)))
+        (below,) = sleeping(psutil.Process(process.pid))
+        cell = below.parent()
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
     finally:
-        process.kill()
+        if number == signal.SIGKILL or sys.exc_info()[0]:
+            process.kill()
+        out, err = process.communicate(timeout=60)
     try:
         assert (process.returncode, out) == (code, ""), err
         assert "Traceback" not in err
-        wait_for(lambda: not alive(cell), 30)
+        wait_for(lambda: not alive(cell.pid), 30)
         if number == signal.SIGINT:
-            wait_for(lambda: not alive(below), 10)
-            assert "dgtool: interrupted" in err
+            wait_for(lambda: not alive(below.pid), 10)
+            assert "dgtool: 0 cells are done and kept; the same command goes on\ndgtool: interrupted" in err
         assert not list(tmp_path.glob("dgtool-sweep/cells/*/cell.json"))
     finally:
         for left in (cell, below):
-            if psutil.pid_exists(left):
-                os.kill(left, signal.SIGKILL)
+            with suppress(psutil.Error):
+                left.kill()
 
 
 def test_a_sweep_that_cannot_be_meant_is_refused(dgtool, tmp_path):

@@ -248,7 +248,7 @@ ENGLISH = {
 """Files whose texts are code, tables of names, for machines, or of workers, whose errors arrive as they are."""
 NO_TEXT = re.compile(
     r"bold (green|yellow|red)|dgtool:? |initial values|is set to|no floor|other run|the (network|index|receipt of a shard)|"  # words
-    r"Where the sides? runs?|The recorded references|The pair's own options|Which .*|What kind of .*|Who does .*|The result|out of memory|"  # --help
+    r"timed out|MemoryError.*|Where the sides? runs?|The recorded references|The pair's own options|Which .*|What kind of .*|Who does .*|The result|out of memory|"  # --help
     r"numpy array|text of .*|bytes object|its (metadata|header|entry ?)|\.\.\. \( letters\)|"  # of files
     r"\w+ or \w+|.* has |.* steps, powers of .*| ?(in|out)put | of |(re(shape|peat)|same|cast|split|concat) .*|"
     r"\(the model itself\)|seeded weights|pair |= \(class\)| \(call \)|a Slurm array| part | input|a tensor of so few elements is kept whole|"

@@ -72,8 +72,7 @@ def test_a_result_holds_while_nothing_has_changed_that_it_was_made_of(stubs, cha
     source.write_text("1")
 
     def reused(*more):
-        for each in (kept._contents, kept._here):
-            each.cache_clear()
+        kept._contents.cache_clear()
         bench = stubs.bench("hang" if changed == "limit" else "match", **limits)
         (cell,) = bench.matrix.cells
         (done,) = swept(bench, [Cell(cell.at, (*cell.arguments, *more), (weights,))])
@@ -119,16 +118,16 @@ def test_a_pair_s_own_files_decide(tmp_path):
     (tmp_path / "pair").mkdir()
     (tmp_path / "pair" / "side.py").write_text("1")
     cell = Cell({}, (), pair=str(tmp_path / "pair"))
-    before = kept.key_of(cell, ())
+    before = kept.key_of(cell, (), {})
     kept._pair_files.cache_clear()
-    assert kept.key_of(cell, ()) == before
+    assert kept.key_of(cell, (), {}) == before
     (tmp_path / "pair" / "side.py").write_text("2")
     kept._pair_files.cache_clear()
-    assert kept.key_of(cell, ()) != before
+    assert kept.key_of(cell, (), {}) != before
 
 
 def test_an_interpreter_decides_and_one_that_is_none_is_the_cell_s_affair():
-    keys = {kept.key_of(Cell({}, (), commands=each), ()) for each in ((), ("no-such-python",), ("'",))}
+    keys = {kept.key_of(Cell({}, (), commands=each), (), {}) for each in ((), ("no-such-python",), ("'",))}
     assert len(keys) == 3
 
 
