@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -32,11 +32,11 @@ _LINE_SECONDS = 10.0
 
 @dataclass
 class _Part:
-    """One thing that is counted: a side's iterations, bytes, or cells."""
+    """One thing that is counted: a side's iterations, or bytes."""
 
     label: str
     total: int
-    unit: Literal["iteration", "byte", "cell"] = "iteration"
+    of_bytes: bool = False
     done: int = 0
     received: int = 0
     begun: float = field(default_factory=time.monotonic)
@@ -50,9 +50,8 @@ class _Part:
     @property
     def amount(self) -> str:
         """How much is done, as text."""
-        if self.unit != "iteration":
-            shown = _size if self.unit == "byte" else str
-            return _("{done} of {total}", done=shown(self.done), total=shown(self.total))
+        if self.of_bytes:
+            return _("{done} of {total}", done=_size(self.done), total=_size(self.total))
         recorded = f", {_size(self.received)}" if self.received else ""
         return _("iteration {done} of {total}", done=self.done, total=self.total) + recorded
 
@@ -63,6 +62,16 @@ class _Part:
             return ""
         seconds = (time.monotonic() - self.begun) * (self.total - self.done) / self.done
         return _("{time} left", time=f"{int(seconds) // 60}:{int(seconds) % 60:02}")
+
+
+@dataclass
+class _Cells(_Part):
+    """Cells of a sweep."""
+
+    @property
+    def amount(self) -> str:
+        """How many are done, as text."""
+        return _("{done} of {total}", done=self.done, total=self.total)
 
 
 def _size(count: int) -> str:
@@ -95,18 +104,24 @@ class Shown:
 
     def bytes(self, total: int, label: str) -> None:
         """Count bytes from now on, which `advance` adds to."""
-        self._parts = {"amount": _Part(printable(label), total, "byte")}
-        self._show()
-
-    def cells(self, total: int, label: str) -> None:
-        """Count cells of a sweep from now on, which `advance` adds to."""
-        self._parts = {"amount": _Part(printable(label), total, "cell")}
+        self._parts = {"bytes": _Part(printable(label), total, of_bytes=True)}
         self._show()
 
     def advance(self, name: str, size: int) -> None:
-        """Say that a tensor's bytes, or a cell, are done."""
-        self._parts["amount"].done += size
+        """Say that a tensor's bytes are done."""
+        self._parts["bytes"].done += size
         self._doing = name
+        self._show()
+
+    def cells(self, total: int, label: str) -> None:
+        """Count cells of a sweep from now on."""
+        self._parts = {"cells": _Cells(printable(label), total)}
+        self._show()
+
+    def cell(self, text: str) -> None:
+        """Say that a cell is done, and what it came to."""
+        self._parts["cells"].done += 1
+        self._doing = text
         self._show()
 
     def _show(self) -> None:

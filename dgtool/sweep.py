@@ -194,7 +194,7 @@ def _swept(bench: Bench, bisect: str | None, engine: str, workers: int | None, q
             for each in bisected(rows, run) if bisect else run(matrix.cells):
                 done[each.cell.name] = each
                 at = ", ".join(f"{name} {label}" for name, label in each.cell.at.items())
-                shown.advance(f"{at}: {each.outcome.status}", 1)
+                shown.cell(f"{at}: {each.outcome.status}")
         except KeyboardInterrupt:
             kept = _("dgtool: {count} cells are done and kept; the same command goes on", count=len(done))
             typer.echo(kept, err=True)
