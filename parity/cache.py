@@ -56,9 +56,9 @@ MANIFEST, RECORDING = "manifest.json", "recording"
 _SCHEMA = "dgtool.cache/1"
 _ABANDONED_SECONDS = 86400.0
 _TERMINAL = ("COLUMNS", "LINES", "OLDPWD", "PWD", "SHLVL", "TERM", "TERM_PROGRAM", "WINDOWID", "_")
-_SESSION = ("DBUS_", "SSH_", "TMUX", "VSCODE_", "XDG_SESSION_", "XDG_RUNTIME_")
-"""Variables, and how the names of more begin, that say where a command was typed, and nothing of what it
-computes."""
+_SESSION = ("DBUS_", "RAY_", "SSH_", "TMUX", "VSCODE_", "XDG_SESSION_", "XDG_RUNTIME_")
+"""Variables, and how the names of more begin, that say where a command was typed or where Ray is, and nothing
+of what is computed."""
 _LOADED = own_digest()
 """Of the programs that this process runs; they may be other ones on the disk later."""
 _DRIVER = "/proc/driver/nvidia/version"
