@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from parity.language import Message, _, render, say
+from parity.language import Message, _, joined, render, say
 from parity.report.tables import show, table
 from parity.sentence import VERDICTS
 from parity.sweep.cell import LOG, RUN
@@ -89,14 +89,14 @@ def _status(done: Done) -> Text:
     return Text(render(WORDS[done.outcome.status]), style=style)
 
 
-def turn_sentence(turn: Turn) -> Message:
+def turn_sentence(turn: Turn) -> str:
     """Say where an axis turned bad."""
     says = say("{axis}: {value} is the first that is bad ({status})")
     if turn.last_good is None:
         says = say("{axis}: {value} is bad already, the first of them ({status})")
     elif turn.unknown:
         says = say("{axis}: bad at {value} ({status}), good at {good}; {count} between were not run")
-    found = says.filled(
+    found: str = says.filled(
         axis=turn.axis,
         value=turn.first_bad.cell.at[turn.axis],
         status=WORDS[turn.first_bad.outcome.status],
@@ -105,7 +105,7 @@ def turn_sentence(turn: Turn) -> Message:
     )
     if turn.others:
         others = ", ".join(f"{name} {label}" for name, label in turn.others.items())
-        found = say("{others}; {says}", others=others, says=found)
+        found = joined(others, found)
     if turn.good_after:
         return say("{says}; {count} after it are good again", says=found, count=turn.good_after)
     return found
