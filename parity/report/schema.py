@@ -24,6 +24,8 @@ from parity.finding import Finding, Verdict
 from parity.judge import Row
 from parity.metrics import Metrics
 from parity.result import SCHEMA, Loss, Result
+from parity.sweep import summary as sweeps
+from parity.sweep.cell import Status
 
 __all__ = ["schema"]
 
@@ -55,6 +57,46 @@ class Comparison(TypedDict):
     rows: list[Row]
 
 
+class SweepCell(TypedDict):
+    """A cell of a sweep that has a result."""
+
+    at: dict[str, str]
+    arguments: list[str]
+    reused: bool
+    folder: str
+    status: Status
+    exit_code: int
+    says: str
+    seconds: float
+    peak_bytes: int
+    findings: list[Finding]
+    versions: dict[str, str]
+
+
+class SweepTurn(TypedDict):
+    """Where an ordered axis of a sweep turned bad, for one combination of the others."""
+
+    axis: str
+    others: dict[str, str]
+    first_bad: str
+    last_good: str | None
+    unknown_between: int
+    good_after: int
+    status: Status
+
+
+class Sweep(TypedDict):
+    """What ``dgtool sweep --json`` prints."""
+
+    schema: Literal[sweeps.SCHEMA]  # type: ignore[valid-type]  # a constant
+    exit_code: int
+    cells_in_matrix: int
+    counts: dict[Status, int]
+    counts_by_value: dict[str, dict[str, dict[Status, int]]]
+    turned: list[SweepTurn]
+    cells: list[SweepCell]
+
+
 _BASES: dict[str, type] = {"Check": Result, "Judgement": Result, "Changes": Changes}
 
 
@@ -84,6 +126,7 @@ _DOCUMENTS = (
     Explanation,
     Gradients,
     Comparison,
+    Sweep,
 )
 
 

@@ -7,9 +7,11 @@ import json
 import re
 from dataclasses import replace
 
+import jsonschema
 import pytest
 from rich.console import Console
 
+from parity.finding import Finding
 from parity.language import speaking
 from parity.report.page.sweep import write_sweep
 from parity.report.sweep import json_document, print_sweep, turn_sentence
@@ -17,8 +19,12 @@ from parity.sweep.cell import REPORT, Outcome, Status
 from parity.sweep.matrix import Axis, Cell, Matrix
 from parity.sweep.schedule import Done
 from parity.sweep.summary import Summary
+from tests.documents import ROOT
 
+SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
 HOSTILE = "<script>alert(1)</script>\x1b[2J"
+
+FOUND = [Finding("defect", "forward", "net.0", "epsilon", "another epsilon", "", "set it").to_json()]
 
 
 def summary(tmp_path, statuses, order=("version",), pair="vae", left_out=()):
@@ -36,7 +42,7 @@ def summary(tmp_path, statuses, order=("version",), pair="vae", left_out=()):
             cell = Cell({"pair": name, "version": version}, (f"--pair={name}", f"--version={version}"))
             cells.append(cell)
             if status:
-                outcome = Outcome(status, 0, f"{name} {version}", 1.5, 10**9)
+                outcome = Outcome(status, 0, f"{name} {version}", 1.5, 10**9, FOUND * (status == "defect"))
                 done[cell.name] = Done(cell, outcome, status == "match", tmp_path / "cells" / cell.name)
     return Summary(Matrix(axes, tuple(cells), order), done, order)
 
@@ -121,6 +127,7 @@ def test_what_a_cell_without_a_verdict_said_is_where_its_log_is(tmp_path, monkey
 
 def test_json_has_every_cell(tmp_path):
     content = json.loads("".join(json_document(summary(tmp_path, MIXED))))
+    jsonschema.validate(content, {**SCHEMA, "anyOf": [{"$ref": "#/$defs/Sweep"}]})
     assert (content["schema"], content["exit_code"], content["cells_in_matrix"]) == ("dgtool.sweep/1", 1, 6)
     assert content["counts_by_value"]["version"]["1"] == {"out of memory": 1, "rounding": 1}
     assert content["turned"][0] == {

@@ -64,7 +64,9 @@ def test_several_workers_come_to_the_same(stubs):
     assert key(one) == key(two)
 
 
-@pytest.mark.parametrize("changed", ["nothing", "limit", "file", "read", "variable", "damaged", "argument"])
+@pytest.mark.parametrize(
+    "changed", ["nothing", "session", "limit", "file", "read", "variable", "damaged", "argument"]
+)
 def test_a_result_holds_while_nothing_has_changed_that_it_was_made_of(stubs, changed, tmp_path, monkeypatch):
     limits = {"timeout_seconds": 0.4}
     weights, source = tmp_path / "weights", tmp_path / "source.py"
@@ -90,11 +92,13 @@ def test_a_result_holds_while_nothing_has_changed_that_it_was_made_of(stubs, cha
             weights.write_text("2")
         case "read":
             source.write_text("2")
+        case "session":
+            monkeypatch.setenv("SSH_TTY", "another")
         case "variable":
             monkeypatch.setenv("ANYTHING", "1")
         case "damaged":
             file.write_text("[]")
-    assert reused(*["--more=1"] * (changed == "argument"))[0] == (changed == "nothing")
+    assert reused(*["--more=1"] * (changed == "argument"))[0] == (changed in ("nothing", "session"))
 
 
 def test_a_limit_that_a_cell_did_not_run_into_is_nothing_that_it_was_made_of(stubs):
