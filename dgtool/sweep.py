@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
@@ -14,7 +15,7 @@ import typer
 
 from dgtool._options import JsonOption, QuietOption
 from dgtool._progress import progress
-from dgtool._shell import errors_to_exit_codes, output_console
+from dgtool._shell import errors_to_exit_codes, output_console, print_json
 from parity.language import _, render, say
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def sweep(
         if bisect:
             matrix.axis(bisect)
         if dry_run:
-            _list(bench, quiet)
+            _list(bench, json_output, quiet)
             return
         at_once = workers or (1 if engine == "local" else None)
         summary = _swept(bench, bisect, engine, at_once, quiet or json_output)
@@ -164,15 +165,26 @@ def _check(arguments: Sequence[str]) -> None:
         raise UsageError(error.format_message()) from error
 
 
-def _list(bench: Bench, quiet: bool) -> None:
-    import shlex
-
+def _list(bench: Bench, json_output: bool, quiet: bool) -> None:
+    """Print the cells, each with what it came to earlier."""
+    listed = [(cell, bench.earlier(cell)) for cell in bench.matrix.cells]
+    if json_output:
+        print_json(
+            [
+                {
+                    "at": dict(cell.at),
+                    "arguments": list(cell.arguments),
+                    "status": done.outcome.status if done else None,
+                }
+                for cell, done in listed
+            ]
+        )
+        return
     console = output_console(quiet)
-    for cell in bench.matrix.cells:
-        done = bench.earlier(cell)
-        mark = f"{done.outcome.status:>13}" if done else f"{'-':>13}"
+    for cell, done in listed:
+        mark = f"{done.outcome.status if done else '-':>13}"
         console.print(f"{mark}  {shlex.join(['dgtool', 'check-bp', *cell.arguments])}", markup=False)
-    console.print(_("{count} cells, nothing was run", count=len(bench.matrix.cells)))
+    console.print(_("{count} cells, nothing was run", count=len(listed)))
 
 
 def _swept(bench: Bench, bisect: str | None, engine: str, workers: int | None, quiet: bool) -> Summary:

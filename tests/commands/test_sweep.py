@@ -92,8 +92,8 @@ def test_a_planted_change_is_bisected_and_bad_cells_are_results(folder, dgtool):
     with (folder / "pair" / "torch_side.py").open("a") as file:
         file.write("# saved\n")
     kept._pair_files.cache_clear()  # of another process, as a rule
-    listed = dgtool("sweep", "cases.toml", "--dry-run").stdout.splitlines()
-    assert [line.split()[0] for line in listed[:-1]] == ["-"] * 4 + ["refused"]
+    listed = json.loads(dgtool("sweep", "cases.toml", "--dry-run", "--json").stdout)
+    assert [cell["status"] for cell in listed] == [None] * 4 + ["refused"]
 
 
 SLEEP = "import time; time.sleep(1000)"
