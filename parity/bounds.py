@@ -9,15 +9,20 @@ measured, by a replica of the reference that was moved so.
 from __future__ import annotations
 
 import math
+from typing import Any, TypeVar
 
-__all__ = ["CONFIDENCE", "INCONCLUSIVE", "gamma", "limit", "roundoff"]
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["CONFIDENCE", "INCONCLUSIVE", "gamma", "limit", "proves_nothing", "roundoff"]
 
 CONFIDENCE = 9.0
 """The lambda of Higham and Mary ("A new approach to probabilistic rounding error analysis", SIAM J. Sci.
 Comput. 41, 2019, Theorem 2.4): a sum exceeds its bound with probability 2 exp(-lambda^2 / 2), here 5e-18,
 so that one in 1e10 sums does not once in 1e7 runs."""
 INCONCLUSIVE = 1e-6
-"""A bound larger than this could hide what float32 would show: a difference within it proves nothing."""
+"""A bound larger than this could hide what float32 would show (`proves_nothing`)."""
+_Real = TypeVar("_Real", float, npt.NDArray[np.float64])
 _BITS = {"float64": 53, "float32": 24}
 _LARGEST_EXPONENT = 700.0  # beyond, a float64 overflows
 
@@ -42,3 +47,13 @@ def limit(terms: int, dtype: str, floor: float) -> float:
     """
     u = roundoff(dtype)
     return 2.0 * gamma(terms, dtype) * max(1.0, floor / u)
+
+
+def proves_nothing(error: _Real, allowed: _Real, terms: int, dtype: str) -> Any:
+    """Return whether a difference within its bound is no evidence, of one row or of many.
+
+    The bound is too large, and the difference is not within the least of all bounds either, which needs no
+    replica: what rounds like a plain sum is evidence, however much the run amplifies rounding.
+    """
+    least = limit(terms, dtype, 0.0)
+    return (allowed > INCONCLUSIVE) & ((error > least) | (least > INCONCLUSIVE))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from converter.messages import say
-from parity.bounds import INCONCLUSIVE, limit
+from parity.bounds import limit, proves_nothing
 from parity.metrics import Metrics
 
 __all__ = ["GOOD", "INNER", "LIMITS", "SCALES", "Quantity", "Row", "Status", "bare_row", "judge", "limit_for"]
@@ -109,7 +109,8 @@ class Row:
     note: str = ""
     metrics: Metrics | None = None
     floor: float = math.nan
-    """The error of the reference's disturbed replica, over the same scale; NaN where it was not measured."""
+    """The error of the reference's disturbed replica, over the same scale, or the least there is to expect: 0
+    where the replica was spared. NaN where nothing was measured."""
 
     @property
     def good(self) -> bool:
@@ -203,7 +204,7 @@ def judge(
         )
     elif math.isinf(allowed):
         status = "unjudged"
-    elif measured and allowed > INCONCLUSIVE:
+    elif measured and proves_nothing(error, allowed, terms, dtype):
         status = "inconclusive"
         note = say("rounding alone can make a difference of {allowed:.1e} here", allowed=allowed)
     else:

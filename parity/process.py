@@ -64,6 +64,8 @@ class Run:
     """Record every call of a layer or function too, and the first iteration's with their tensors."""
     floor: bool = False
     """Run a disturbed replica of the reference beside it, to measure what rounding does."""
+    sparing: bool = False
+    """Leave the replica out until a difference asks for it; the run then begins again, with it."""
     lockstep: bool = False
     """Start every iteration of the port from the reference's state."""
     disturb: int = 0

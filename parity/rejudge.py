@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from parity.bounds import INCONCLUSIVE
+from parity.bounds import proves_nothing
 from parity.finding import Finding
 from parity.judge import Status, limit_for
 from parity.result import Result
@@ -51,7 +51,8 @@ def _rejudged(result: Result, tolerance: float | None) -> Rows:
     allowed[derived] = _limits(result, rows.select(derived))
     over, within = (free & (error != 0.0) & (fits == (error <= allowed)) for fits in (False, True))
     unjudged = within & np.isinf(allowed)
-    wide = within & ~unjudged & ~np.isnan(floor) & (allowed > INCONCLUSIVE) & (tolerance is None)
+    wide = within & ~unjudged & ~np.isnan(floor) & (tolerance is None)
+    wide &= proves_nothing(error, allowed, result.terms, result.dtypes[-1])
     statuses: dict[Status, Mask] = {
         "differs": over,
         "rounding": within & ~unjudged & ~wide,

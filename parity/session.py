@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def check(
     """
     recorded = Recording.open(reference) if reference is not None else None
     sizes = [recorded.processes if recorded else _processes(pair.reference), _processes(pair.port)]
-    runs = [*runs[:-1], _judged(runs[-1], calls=sizes[0] == sizes[1])]
+    runs = [*runs[:-1], _judged(runs[-1], sizes, alone=recorded is None)]
     if sizes[1] > 1 and any(run.lockstep for run in runs):
         raise UsageError(
             say("lockstep hands the reference's state to one process; leave it out, or give one")
@@ -145,6 +146,22 @@ def check_recordings(reference: Path, port: Path, progress: Progress = SILENT) -
     return session.result
 
 
+@dataclass
+class _Pass:
+    """One run as it goes by."""
+
+    comparison: Comparison
+    traces: tuple[TraceWriter, TraceWriter]
+    networks: tuple[Any, Any]
+    """What both sides say of theirs."""
+    handover: Handover
+    may_begin_again: bool
+    rows_before: int
+    losses_before: int
+    settled: bool = True
+    """Whether every difference so far is rounding, by the least of bounds."""
+
+
 class _Session:
     """What a check accumulates: the result, and the traces being written."""
 
@@ -167,30 +184,14 @@ class _Session:
         self._folder = folder
         self._keep = keep
         self._frameworks = frameworks
-        dtypes = tuple(run.dtype for run in runs)
-        self.result = Result(name, options, {}, dtypes, runs[0].iters)
-        oracle = len(dtypes) > 1 and dtypes[-1] == "float64"
-        self._comparisons = [
-            Comparison(
-                run.dtype,
-                self._frameworks,
-                oracle=oracle and run.dtype != "float64",
-                lockstep=run.lockstep,
-                rules=rules,
-            )
-            for run in runs
-        ]
-        self._traces = [
-            tuple(
-                TraceWriter(folder / dtype / role, framework, dtype, options)
-                for role, framework in zip(ROLES, self._frameworks, strict=True)
-            )
-            for dtype in dtypes
-        ]
-        self._networks: list[tuple[Any, Any]] = [({}, {})] * len(runs)
-        renaming = Renaming(rules, frameworks[0])
-        self._investigation = Investigation(frameworks, self._comparisons[-1], batch, calls, renaming)
-        self._handovers = [Handover(run, spool) for run in runs]
+        self._runs = runs
+        self._batch = batch
+        self._calls = calls
+        self._spool = spool
+        self._rules = rules
+        self.result = Result(name, options, {}, tuple(run.dtype for run in runs), runs[0].iters)
+        self._passes: dict[int, _Pass] = {}
+        self._investigation: Investigation
 
     def follow(self, workers: Workers) -> None:
         """Compare everything that the sides record, and conclude. Raises `WorkerError`."""
@@ -201,14 +202,47 @@ class _Session:
             raise self.explained(error) from error
         self.finish(workers)
 
+    def _begin(self, number: int, networks: tuple[Any, Any]) -> None:
+        """Prepare for a run; where it began before, forget what that gave."""
+        run, again = self._runs[number], self._passes.get(number)
+        folder = self._folder / run.dtype
+        if again is not None:
+            self.result.rows = self.result.rows[: again.rows_before]
+            del self.result.losses[again.losses_before :]
+            shutil.rmtree(folder)
+        oracle = len(self._runs) > 1 and self._runs[-1].dtype == "float64" and run.dtype != "float64"
+        comparison = Comparison(
+            run.dtype, self._frameworks, oracle=oracle, lockstep=run.lockstep, rules=self._rules
+        )
+        reference, port = (
+            TraceWriter(folder / role, framework, run.dtype, self.result.options)
+            for role, framework in zip(ROLES, self._frameworks, strict=True)
+        )
+        self._passes[number] = _Pass(
+            comparison,
+            (reference, port),
+            networks,
+            Handover(run, self._spool),
+            may_begin_again=run.sparing and again is None,
+            rows_before=len(self.result.rows),
+            losses_before=len(self.result.losses),
+        )
+        if number == len(self._runs) - 1:
+            renaming = Renaming(self._rules, self._frameworks[0])
+            self._investigation = Investigation(
+                self._frameworks, comparison, self._batch, self._calls, renaming
+            )
+
     def take(self, event: Event, workers: Workers) -> None:
         """Compare one event and record it."""
-        comparison, traces = self._comparisons[event.run], self._traces[event.run]
         messages = (event.reference, event.port)
-        judged = event.run == len(self._comparisons) - 1
+        judged = event.run == len(self._runs) - 1
         if event.kind == "ready":
-            self._networks[event.run] = (event.reference["networks"], event.port["networks"])
-            rows = list(comparison.ready(*self._networks[event.run]))
+            self._begin(event.run, (event.reference["networks"], event.port["networks"]))
+        this = self._passes[event.run]
+        comparison, traces = this.comparison, this.traces
+        if event.kind == "ready":
+            rows = list(comparison.ready(*this.networks))
             shared = [name for message in messages for name in message["shared_hyperparameters"]]
             self.result.shared_hyperparameters = shared
             if judged:
@@ -232,15 +266,18 @@ class _Session:
             )
             messages = event.reference, event.port
             rows = list(comparison.unit(*messages, event.tensors))
-            self._record_unit(event, comparison, rows)
+            self._record_unit(event, this, rows)
             if judged:
                 self._investigation.unit(event, rows)
-            self._handovers[event.run].take(event, comparison, workers)
+            this.handover.take(event, comparison, workers)
         elif event.kind == "calls":
             rows = self._investigation.calls(event)
         else:
             rows = []
         self.result.rows += rows
+        this.settled &= all(row.good and row.status != "inconclusive" for row in rows)
+        if event.kind == "unit" and this.may_begin_again and not this.settled:
+            workers.begin_again()
 
     def _add_losses(
         self, dtype: str, iteration: int, reference: Mapping[str, float], port: Mapping[str, float]
@@ -248,10 +285,9 @@ class _Session:
         for name in (name for name in reference if name in port):
             self.result.losses.append(Loss(dtype, iteration, name, reference[name], port[name]))
 
-    def _record_unit(self, event: Event, comparison: Comparison, rows: Sequence[Row]) -> None:
-        network = event.reference["network"]
-        traces = self._traces[event.run]
-        spent = sum(trace.kept_bytes for pair in self._traces for trace in pair)
+    def _record_unit(self, event: Event, this: _Pass, rows: Sequence[Row]) -> None:
+        network, comparison = event.reference["network"], this.comparison
+        spent = sum(trace.kept_bytes for each in self._passes.values() for trace in each.traces)
         kept: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
         for row in rows:
             wanted = any(fnmatchcase(row.label, pattern) for pattern in self._keep)
@@ -264,7 +300,7 @@ class _Session:
                 if name in arrays and not isinstance(arrays[name], Sample):
                     side[name] = arrays[name]
                     spent += arrays[name].nbytes
-        for trace, message, arrays in zip(traces, (event.reference, event.port), kept, strict=True):
+        for trace, message, arrays in zip(this.traces, (event.reference, event.port), kept, strict=True):
             trace.unit(message, arrays, comparison.scales)
 
     def explained(self, error: WorkerError) -> WorkerError:
@@ -282,8 +318,9 @@ class _Session:
 
     def finish(self, workers: Workers) -> None:
         """Conclude, and write what remains: the traces' descriptions, reprod_log's files of the first run."""
-        self.result.terms = self._comparisons[-1].terms
-        matchings = self._comparisons[0].matchings.values()
+        passes = [self._passes[number] for number in range(len(self._runs))]
+        self.result.terms = passes[-1].comparison.terms
+        matchings = passes[0].comparison.matchings.values()
         self.result.matched = [tensor for matching in matchings for tensor in matching.tensors]
         self.result.rows += self._investigation.evaluate(workers)
         self.result.findings = self._investigation.conclude(workers, self.result.rows)
@@ -294,8 +331,8 @@ class _Session:
                 self._folder, self.result.dtypes[-1], evidence.iterations, self._pictures
             )
         self.result.environments = {role: workers.environments[role] for role in ROLES}
-        for pair, networks in zip(self._traces, self._networks, strict=True):
-            for role, trace, described in zip(ROLES, pair, networks, strict=True):
+        for each in passes:
+            for role, trace, described in zip(ROLES, each.traces, each.networks, strict=True):
                 trace.describe(workers.environments[role], described)
                 trace.close()
         if set(self._frameworks) == {"torch", "paddle"}:
@@ -313,12 +350,17 @@ class _Session:
         return values
 
 
-def _judged(run: Run, calls: bool) -> Run:
-    """Return the run that judges, which records the calls and measures the floor of rounding.
+def _judged(run: Run, sizes: Sequence[int], alone: bool) -> Run:
+    """Return the run that judges, which records the calls and measures the floor of rounding, or spares it.
 
     Sides in different numbers of processes call their layers on parts of other sizes, which do not compare.
+    The replica is spared where a run can begin again: both sides run now, each in one process, neither waits
+    for the other's state; and where a bound without it can tell rounding from a mistake, which is in float64.
     """
-    return replace(run, calls=calls, floor=True) if run.record == "all" else run
+    if run.record != "all":
+        return run
+    sparing = alone and max(sizes) == 1 and not run.lockstep and run.dtype == "float64"
+    return replace(run, calls=sizes[0] == sizes[1], floor=True, sparing=sparing)
 
 
 def _processes(side: Implementation) -> int:

@@ -25,11 +25,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import numpy as np
 
 from converter._describe import describe_model
+from parity.channel import AgainError, Channel, OrphanedError
 from parity.errors import CouldNotRunError, ParityError
 from parity.frameworks._calls import CallLog, CallRecord
 from parity.frameworks._describe import describe
@@ -38,70 +39,17 @@ from parity.frameworks._replay import read_place, replay
 from parity.functions import side_factory
 from parity.pair import Array, Side
 from parity.ranks import Ranks, RunsOnly, digests, when_parent_ends
-from parity.recorder import Recorder, Replica, call_floors, disturbed, same_randomness
+from parity.recorder import Recorder
+from parity.replica import Replica, Spared, call_floors, disturbed, same_randomness
 from parity.sources import note, say
 from parity.tensor_file import TensorFile
 
 __all__ = ["main", "run"]
 
-_ALIGNMENT = 64
 _GRACE_SECONDS = 2.0
 _JOIN_SECONDS = 120.0
 _TRACED = 2
 """In how many iterations the calls' tensors are recorded: two networks may take turns."""
-
-
-class _OrphanedError(Exception):
-    """The parent is gone, and with it everyone who could read what is recorded or clean it up."""
-
-
-class _Channel:
-    """Messages to the parent, and units handed over and given back."""
-
-    def __init__(self, out: TextIO, back: TextIO, spool: Path, max_pending: int) -> None:
-        self._out = out
-        self._back = back
-        self._spool = spool
-        self._max_pending = max_pending
-        self._pending = 0
-        self._count = 0
-
-    def send(self, kind: str, **content: Any) -> None:
-        try:
-            self._out.write(json.dumps({"kind": kind, **content}) + "\n")
-            self._out.flush()
-        except BrokenPipeError as error:
-            raise _OrphanedError from error
-
-    def hand_over(self, arrays: Mapping[str, Array], **content: Any) -> None:
-        """Write one unit and announce it, waiting first until there is room for it."""
-        while self._pending >= self._max_pending:
-            self.next_line()
-            self._pending -= 1
-        # Units come back in order, so the slot after the last one in use is free.
-        path = self._spool / f"slot-{self._count % self._max_pending}"
-        tensors: list[Any] = []
-        with path.open("r+b" if path.exists() else "wb") as file:
-            for name, array in arrays.items():
-                file.seek(-file.tell() % _ALIGNMENT, os.SEEK_CUR)
-                tensors.append([name, array.dtype.str, list(array.shape), file.tell()])
-                file.write(np.ascontiguousarray(array).data)
-            end = file.tell()
-        self._count += 1
-        self._pending += 1
-        self.send("unit", path=str(path), bytes=end, tensors=tensors, **content)
-
-    def next_line(self) -> str:
-        line = self._back.readline()
-        if not line:
-            raise _OrphanedError
-        return line.strip()
-
-    def drain(self) -> None:
-        """Wait until every unit has come back."""
-        while self._pending:
-            self.next_line()
-            self._pending -= 1
 
 
 @dataclass(frozen=True)
@@ -124,7 +72,7 @@ def _digests(framework: ModuleType, side: Side) -> dict[str, dict[str, str]]:
 class _Session:
     """The sides of one job, run after run; the last run's stays, to be asked about its calls."""
 
-    def __init__(self, job: Mapping[str, Any], channel: _Channel | RunsOnly) -> None:
+    def __init__(self, job: Mapping[str, Any], channel: Channel | RunsOnly) -> None:
         self._job = job
         self._ranks = Ranks(job["rank"], job["processes"], Path(job["spool"]))
         self._channel = channel
@@ -189,12 +137,23 @@ class _Session:
         return _Built(side, changed, lines, untouched)
 
     def perform(self, run: int) -> None:
-        """Build the side, load its weights and run its loop, recording."""
+        """Run the side's loop, recording; where it spares the replica, again with it if that is asked for."""
+        sparing = bool(self._job["runs"][run]["sparing"])
+        try:
+            self._perform(run, sparing)
+        except AgainError:
+            self._log = None
+            self._channel.send("again")
+            self._perform(run, sparing=False)
+
+    def _perform(self, run: int, sparing: bool) -> None:
+        """Build the side, load its weights and run its loop."""
         job, framework, channel = self._job, self._framework, self._channel
         settings = job["runs"][run]
         framework.prepare(settings["dtype"], settings["threads"] or job["threads"])
-        replica = None
-        if settings["floor"] and job["role"] == "reference":
+        replica: Replica | None = None
+        floor = settings["floor"] and job["role"] == "reference"
+        if floor and not sparing:
             with same_randomness(framework):
                 twin = self._build(settings["dtype"]).side
                 framework.disturb(twin.networks)
@@ -210,7 +169,8 @@ class _Session:
         channel.send(
             "ready", run=run, shared_hyperparameters=built.shared, control_applied=applied, **described
         )
-        recorder = Recorder(framework, side, channel, run, settings, log, replica, self._ranks)
+        spared = Spared(framework, side, settings["dtype"], log) if floor and sparing else None
+        recorder = Recorder(framework, side, channel, run, settings, log, replica or spared, self._ranks)
         recorder.state()
         with self._sharing():
             for iteration in range(settings["iters"]):
@@ -230,6 +190,8 @@ class _Session:
                 batch = {name: framework.tensor(array, disturb=disturb) for name, array in arrays.items()}
                 with recorder.iteration_of(iteration, files[0]):
                     side.training_step(iteration, batch, recorder)
+        if sparing:
+            channel.drain()
         channel.send("end", run=run)
 
     @contextmanager
@@ -349,7 +311,7 @@ def main(job_path: str) -> int:
     spool, max_pending = Path(job["spool"]), job["max_pending"]
     sources = job["sources"], job["scratch"]
     notes = note() if job["sources"] else None
-    channel = RunsOnly() if job["rank"] else _Channel(out, sys.stdin, spool, max_pending)
+    channel = RunsOnly() if job["rank"] else Channel(out, sys.stdin, spool, max_pending)
     if job["processes"] > 1 and not job["rank"]:
         when_parent_ends(lambda: _end_orphaned(job["scratch"]))
     try:
@@ -363,7 +325,7 @@ def main(job_path: str) -> int:
             say(*sources, whole=job["rank"] > 0)  # which ends with its parent, whatever it is at
             session.obey()
         say(*sources, whole=True)
-    except _OrphanedError:
+    except OrphanedError:
         shutil.rmtree(job["scratch"], ignore_errors=True)
         return 1
     except ParityError as error:

@@ -47,6 +47,7 @@ class Workers:
         self._progress = progress
         self._workers: dict[Role, WorkerProcess | StandIn] = {}
         self._for_port: list[str] = []
+        self._again = False
         self.environments: dict[Role, Mapping[str, Any]] = {}
 
     def __enter__(self) -> Workers:
@@ -117,6 +118,9 @@ class Workers:
                     self._workers["port"].tensors(port),
                 )
                 yield Event("unit", reference["run"], reference, port, tensors)
+                if self._again:
+                    self._begin_again()
+                    continue
                 for role in ROLES:
                     self._workers[role].tell("back")
                 while self._for_port:
@@ -124,6 +128,21 @@ class Workers:
             else:
                 yield Event(reference["kind"], reference["run"], reference, port)
             remaining -= reference["kind"] == "end"
+
+    def begin_again(self) -> None:
+        """Have both sides begin the run again, with a replica, once this unit is done with.
+
+        What they have recorded of it since is dropped. Of runs that spare the replica only (`Run.sparing`).
+        """
+        self._again = True
+
+    def _begin_again(self) -> None:
+        self._again = False
+        for role in ROLES:
+            self._workers[role].tell("again")
+        for role in ROLES:
+            while self._next(role)["kind"] != "again":
+                pass
 
     def give_state(self, path: Path) -> None:
         """Let the port's next iteration start from the state in a file, once this unit is given back."""

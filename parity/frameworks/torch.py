@@ -16,7 +16,7 @@ from parity.errors import CouldNotRunError
 from parity.frameworks import torch_compiler, torch_float32
 from parity.frameworks._patch import Undo
 from parity.pair import Array
-from parity.recorder import disturbed
+from parity.replica import disturbed
 
 __all__ = [
     "assign",
