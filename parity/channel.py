@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import select
+from collections import deque
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,13 +31,19 @@ class AgainError(BaseException):
 class Channel:
     """Messages to the parent, and units handed over and given back."""
 
-    def __init__(self, out: TextIO, back: TextIO, spool: Path, max_pending: int) -> None:
+    def __init__(self, out: TextIO, back: int, spool: Path, max_pending: int, max_bytes: int) -> None:
+        """Prepare; at most ``max_pending`` units are out at a time, or as many more as ``max_bytes`` hold.
+
+        ``back`` is a file descriptor, from which nobody else reads.
+        """
         self._out = out
         self._back = back
+        self._read = b""
         self._spool = spool
         self._max_pending = max_pending
-        self._pending = 0
-        self._count = 0
+        self._max_bytes = max_bytes
+        self._pending: deque[tuple[int, int]] = deque()
+        """The slot of each unit that is out, and its bytes; they come back in this order."""
 
     def send(self, kind: str, **content: Any) -> None:
         try:
@@ -45,10 +54,14 @@ class Channel:
 
     def hand_over(self, arrays: Mapping[str, Array], **content: Any) -> None:
         """Write one unit and announce it, waiting first until there is room for it."""
-        while self._pending >= self._max_pending:
+        while self._pending and self._has_line():  # what is back is written over first
             self._take_back()
-        # Units come back in order, so the slot after the last one in use is free.
-        path = self._spool / f"slot-{self._count % self._max_pending}"
+        size = sum(array.nbytes for array in arrays.values())
+        while len(self._pending) >= self._max_pending and self._bytes + size > self._max_bytes:
+            self._take_back()
+        used = {slot for slot, _ in self._pending}
+        slot = next(number for number in count() if number not in used)
+        path = self._spool / f"slot-{slot}"
         tensors: list[Any] = []
         with path.open("r+b" if path.exists() else "wb") as file:
             for name, array in arrays.items():
@@ -56,15 +69,21 @@ class Channel:
                 tensors.append([name, array.dtype.str, list(array.shape), file.tell()])
                 file.write(np.ascontiguousarray(array).data)
             end = file.tell()
-        self._count += 1
-        self._pending += 1
+        self._pending.append((slot, end))
         self.send("unit", path=str(path), bytes=end, tensors=tensors, **content)
 
     def next_line(self) -> str:
-        line = self._back.readline()
-        if not line:
-            raise OrphanedError
-        return line.strip()
+        """Wait for a line of the parent's."""
+        while b"\n" not in self._read:
+            found = os.read(self._back, 1 << 16)
+            if not found:
+                raise OrphanedError
+            self._read += found
+        line, _, self._read = self._read.partition(b"\n")
+        return line.decode().strip()
+
+    def _has_line(self) -> bool:
+        return b"\n" in self._read or bool(select.select([self._back], [], [], 0)[0])
 
     def drain(self) -> None:
         """Wait until every unit has come back."""
@@ -74,6 +93,10 @@ class Channel:
     def _take_back(self) -> None:
         """Wait for a unit. Raises `AgainError` if nothing more is wanted of this run as it is."""
         if self.next_line() == "again":
-            self._pending = 0
+            self._pending.clear()
             raise AgainError
-        self._pending -= 1
+        self._pending.popleft()
+
+    @property
+    def _bytes(self) -> int:
+        return sum(size for _, size in self._pending)

@@ -37,6 +37,8 @@ Role = Literal["reference", "port"]
 ROLES: tuple[Role, Role] = ("reference", "port")
 
 _MAX_PENDING = 2
+_MAX_PENDING_BYTES = 256 << 20
+"""What one side may have out beyond that: an iteration's tensors, unless they are many."""
 _LOG_LINES = 20
 _GRACE_SECONDS = 5.0
 # The current folder, which Python puts first, may hold a file called converter.py or parity.py.
@@ -90,6 +92,8 @@ class Job:
     calls: Path
     """Folder, on disk, for the tensors of recorded calls."""
     threads: int = 1
+    held: bool = False
+    """Wait for a line before anything else: weights and batches are still being made."""
 
 
 @contextmanager
@@ -127,10 +131,12 @@ class WorkerProcess:
             "role": role,
             "rank": 0,
             "processes": processes,
+            "held": job.held,
             "calls": str(job.calls),
             "spool": str(folder),
             "scratch": str(spool),
             "max_pending": _MAX_PENDING,
+            "max_pending_bytes": _MAX_PENDING_BYTES,
             "sources": wanted_file(role),
         }
         self.process = self._start(job, spool, role, description)
@@ -142,7 +148,7 @@ class WorkerProcess:
         try:
             for rank in range(1, processes):
                 name = f"{role}-{rank}"
-                own = {"rank": rank, "runs": quiet, "sources": wanted_file(role)}
+                own = {"rank": rank, "held": False, "runs": quiet, "sources": wanted_file(role)}
                 process = self._start(job, spool, name, {**description, **own})
                 self._along.add(process, spool / f"{name}.log")
         except BaseException:

@@ -28,7 +28,7 @@ from parity.renaming import Renaming, Rules, rules_of
 from parity.result import RESULT_FILE, Loss, Result
 from parity.sample import Sample
 from parity.trace import TraceWriter
-from parity.weights import matched_weights, write_batches
+from parity.weights import batch_files, matched_weights, weights_file, write_batches
 from parity.workers import Event, Workers
 
 __all__ = ["check", "check_recordings"]
@@ -82,17 +82,21 @@ def check(
         spool_folder() as spool,
         tempfile.TemporaryDirectory(prefix=f".{out.name}.calls.", dir=folder.parent) as calls,
     ):
-        progress.phase(say("making the weights"))
-        files = matched_weights(pair, options, weights or reference, spool, {s.framework for s in sides})
-        batches = write_batches(pair, options, max(run.iters for run in runs), spool)
+        iters = max(run.iters for run in runs)
 
         def job(side: Implementation) -> Job:
-            return Job(side, options, files[side.framework], batches, runs, Path(calls), threads)
+            weights, batches = weights_file(spool, side.framework), batch_files(spool, iters)
+            return Job(side, options, weights, batches, runs, Path(calls), threads, held=True)
 
         first = recorded.side(runs[-1].calls) if recorded else job(pair.reference)
         frameworks = pair.reference.framework, pair.port.framework
         progress.phase(say("starting {frameworks}", frameworks=" + ".join(side.framework for side in sides)))
         with Workers(first, job(pair.port), spool, progress) as workers:
+            # Meanwhile they import their frameworks, which takes as long.
+            progress.phase(say("making the weights"))
+            matched_weights(pair, options, weights or reference, spool, {s.framework for s in sides})
+            write_batches(pair, options, iters, spool)
+            workers.begin()
             session = _Session(
                 pair.name,
                 frameworks,
@@ -108,9 +112,10 @@ def check(
             )
             session.result.command = command
             session.follow(workers)
-            workers.finish()
-        progress.phase(say("writing the result"))
-        session.result.save(folder)
+            workers.dismiss()
+            progress.phase(say("writing the result"))
+            session.result.save(folder)
+            workers.wait()
     return session.result
 
 

@@ -32,7 +32,15 @@ from parity.errors import UsageError
 from parity.pair import Array, Framework, Pair
 from parity.renaming import Rules, rules_for, rules_of
 
-__all__ = ["initial_checkpoint", "known_of", "matched_weights", "state_for", "write_batches"]
+__all__ = [
+    "batch_files",
+    "initial_checkpoint",
+    "known_of",
+    "matched_weights",
+    "state_for",
+    "weights_file",
+    "write_batches",
+]
 
 _SUFFIX: dict[Framework, str] = {"torch": ".pth", "paddle": ".pdparams"}
 
@@ -134,6 +142,16 @@ def state_for(
         yield (network, name), array
 
 
+def weights_file(folder: Path, framework: Framework) -> Path:
+    """Return where `matched_weights` writes a framework's."""
+    return folder / f"weights{_SUFFIX[framework]}"
+
+
+def batch_files(folder: Path, iters: int) -> list[Path]:
+    """Return where `write_batches` writes."""
+    return [folder / f"batch-{iteration:04}.npz" for iteration in range(iters)]
+
+
 def matched_weights(
     pair: Pair,
     options: Mapping[str, Any],
@@ -147,7 +165,7 @@ def matched_weights(
     layers.
     """
     checkpoint, layers = initial_checkpoint(pair, options, given)
-    files = {framework: folder / f"weights{_SUFFIX[framework]}" for framework in needed}
+    files = {framework: weights_file(folder, framework) for framework in needed}
     for framework, path in files.items():
         with path.open("wb") as file:
             format_of(path).write(file, framework, state_for(framework, checkpoint, layers, rules_of(pair)))
@@ -156,7 +174,7 @@ def matched_weights(
 
 def write_batches(pair: Pair, options: Mapping[str, Any], iters: int, folder: Path) -> list[Path]:
     """Write the pair's batches, one file an iteration, and return the files."""
-    paths = [folder / f"batch-{iteration:04}.npz" for iteration in range(iters)]
+    paths = batch_files(folder, iters)
     for iteration, path in enumerate(paths):
         np.savez(path, **pair.batch(options, iteration))  # type: ignore[arg-type]  # names are no flags
     return paths

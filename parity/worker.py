@@ -3,8 +3,8 @@
 The job is a JSON file. What the side records goes, as raw bytes, into a few files that are used over
 and over, a *unit* at a time: one quantity of one network in one iteration. Standard output carries
 one JSON message a line, which says where in the file each tensor of a unit lies, and a line on
-standard input gives the unit back. At most ``max_pending`` units are out at a time, so that what is
-recorded never piles up. Needs numpy and its framework only.
+standard input gives the unit back. Only so many units are out at a time (`parity.channel`), so that what
+is recorded never piles up. Needs numpy and its framework only.
 """
 
 from __future__ import annotations
@@ -308,14 +308,16 @@ def main(job_path: str) -> int:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     job = json.loads(Path(job_path).read_text())
-    spool, max_pending = Path(job["spool"]), job["max_pending"]
+    most = job["max_pending"], job["max_pending_bytes"]
     sources = job["sources"], job["scratch"]
     notes = note() if job["sources"] else None
-    channel = RunsOnly() if job["rank"] else Channel(out, sys.stdin, spool, max_pending)
+    channel = RunsOnly() if job["rank"] else Channel(out, sys.stdin.fileno(), Path(job["spool"]), *most)
     if job["processes"] > 1 and not job["rank"]:
         when_parent_ends(lambda: _end_orphaned(job["scratch"]))
     try:
         session = _Session(job, channel)
+        if job["held"]:
+            channel.next_line()
         session.hello()
         # From here on, what is opened is the user's, not the framework's.
         with notes.of_opened_files(job["scratch"], job["calls"]) if notes else nullcontext():

@@ -129,6 +129,11 @@ class Workers:
                 yield Event(reference["kind"], reference["run"], reference, port)
             remaining -= reference["kind"] == "end"
 
+    def begin(self) -> None:
+        """Tell workers that are held (`Job.held`) that their files are there."""
+        for worker in self._workers.values():
+            worker.tell("begin")
+
     def begin_again(self) -> None:
         """Have both sides begin the run again, with a replica, once this unit is done with.
 
@@ -185,10 +190,13 @@ class Workers:
     def _ask(self, role: Role, command: Mapping[str, Any]) -> None:
         self._workers[role].tell(json.dumps(command))
 
-    def finish(self) -> None:
+    def dismiss(self) -> None:
         """Let the workers end by themselves."""
         for worker in self._workers.values():
             worker.tell("done")
+
+    def wait(self) -> None:
+        """Wait until they have."""
         for worker in self._workers.values():
             worker.wait()
 
