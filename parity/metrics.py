@@ -96,17 +96,23 @@ def measure(reference: Array, port: Array) -> Metrics:
     for start in range(0, reference.size, _BLOCK):
         a = flat_reference[start : start + _BLOCK].astype(np.float64, copy=False)
         b = flat_port[start : start + _BLOCK].astype(np.float64, copy=False)
-        difference, product = scratch[:, : a.size]
-        np.subtract(b, a, out=difference)
-        np.multiply(a, b, out=product)
-        total["reference"] += float(a @ a)
-        total["port"] += float(b @ b)
-        total["dot"] += float(product.sum())
-        total["difference"] += float(difference @ difference)
-        absolute = np.abs(difference, out=difference)
-        total["absolute"] += float(absolute.sum())
+        absolute, product = scratch[:, : a.size]
+        np.abs(np.subtract(b, a, out=absolute), out=absolute)
         at = int(absolute.argmax())
         peak = float(absolute[at])
+        square = float(a @ a)
+        total["reference"] += square
+        if peak == 0.0:  # as much of what has not been trained yet: the rest is known
+            total["port"] += square
+            total["dot"] += square
+            same_sign += a.size
+            worst = max(worst, peak)
+            continue
+        np.multiply(a, b, out=product)
+        total["port"] += float(b @ b)
+        total["dot"] += float(product.sum())
+        total["difference"] += float(absolute @ absolute)
+        total["absolute"] += float(absolute.sum())
         if not math.isfinite(peak):  # argmax stops at the first NaN, so one look is enough
             bad_reference += int(np.count_nonzero(~np.isfinite(a)))
             bad_port += int(np.count_nonzero(~np.isfinite(b)))
