@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import parity.session
 from DG_pair import DISCOGAN
 from parity import ComparisonError, Result, Run, Trace, UsageError, WorkerError, check, load_pair
 from parity.compare_files import compare_files
@@ -45,6 +46,23 @@ def test_a_correct_pair_passes(tiny):
     assert {row.quantity for row in result.rows} == set(SCALES)
     assert result.verdict == "rounding"
     assert [(found.verdict, found.cause) for found in result.findings] == [("framework", "biased_variance")]
+
+
+def test_a_run_that_begins_again_with_a_replica_leaves_nothing_of_its_beginning(tiny, tmp_path, monkeypatch):
+    """A bias before BatchNorm, trained by Adam on the rounding of zero, asks for the replica."""
+    result, folder = tiny
+    assert np.nanmax(result.rows.where(dtype="float64").column("floor")) > 0.0
+    judged = parity.session._judged
+    monkeypatch.setattr(
+        parity.session, "_judged", lambda *given, **named: replace(judged(*given, **named), sparing=False)
+    )
+    always = run("tests.tiny:TINY", tmp_path / "run", keep=["*"])
+    assert [repr(row) for row in always.rows] == [repr(row) for row in result.rows]
+    assert (always.losses, always.findings, always.layers) == (result.losses, result.findings, result.layers)
+    files = [
+        sorted(path.relative_to(each) for path in each.rglob("*")) for each in (folder, tmp_path / "run")
+    ]
+    assert files[0] == files[1]
 
 
 def test_square_linears_are_aligned_by_layer_type(tiny):
@@ -238,6 +256,8 @@ def test_the_correct_discogan_passes_in_every_architecture_and_mode(arch, mode, 
     result = run(DISCOGAN, tmp_path / "run", arch=arch, mode=mode, width=4)
     assert result.passed, result.mismatches[:3]
     assert result.largest_loss_difference("float64") < 1e-13
+    # Nothing asked for a replica.
+    assert not (result.rows.where(dtype="float64", quantity=("loss", "gradient")).column("floor") > 0.0).any()
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,14 @@ def test_a_gradient_within_a_large_bound_is_no_zero():
     assert row.status == "inconclusive"
 
 
+def test_a_difference_within_the_least_bound_is_evidence_however_large_its_own():
+    """And none where the least of bounds hides a mistake itself."""
+    metrics = measure(np.array([1.0]), np.array([1.0 + 1e-15]))
+    assert judge("float64", 0, "loss", "", "loss", metrics, 1.0, terms=9, floor=1e-2).status == "rounding"
+    metrics = measure(np.array([1.0]), np.array([1.0 + 1e-7]))
+    assert judge("float32", 0, "loss", "", "loss", metrics, 1.0, terms=9, floor=0.0).status == "inconclusive"
+
+
 def test_initial_values_must_be_equal():
     assert row([1.0], [1.0 + 1e-15], iteration=-1, quantity="parameter").status == "differs"
 
