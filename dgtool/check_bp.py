@@ -118,9 +118,12 @@ def check_bp(
     """
     with errors_to_exit_codes():
         from parity.place import place_of
-        from parity.report.writers import target
 
-        reports = [target(path) for path in report or ()]
+        reports = []
+        if report:
+            from parity.report.writers import target
+
+            reports = [target(path) for path in report]
         places = (
             place_of(
                 reference_python,

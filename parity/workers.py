@@ -143,6 +143,7 @@ class Workers:
 
     def _begin_again(self) -> None:
         self._again = False
+        self._progress.phase(say("running and comparing once more, with a disturbed copy of the reference"))
         for role in ROLES:
             self._workers[role].tell("again")
         for role in ROLES:
