@@ -208,13 +208,8 @@ class _Session:
         self.finish(workers)
 
     def _begin(self, number: int, networks: tuple[Any, Any]) -> None:
-        """Prepare for a run; where it began before, forget what that gave."""
-        run, again = self._runs[number], self._passes.get(number)
-        folder = self._folder / run.dtype
-        if again is not None:
-            self.result.rows = self.result.rows[: again.rows_before]
-            del self.result.losses[again.losses_before :]
-            shutil.rmtree(folder)
+        """Prepare for a run, which may have begun before."""
+        run, folder = self._runs[number], self._folder / self._runs[number].dtype
         oracle = len(self._runs) > 1 and self._runs[-1].dtype == "float64" and run.dtype != "float64"
         comparison = Comparison(
             run.dtype, self._frameworks, oracle=oracle, lockstep=run.lockstep, rules=self._rules
@@ -228,7 +223,7 @@ class _Session:
             (reference, port),
             networks,
             Handover(run, self._spool),
-            may_begin_again=run.sparing and again is None,
+            may_begin_again=run.sparing and number not in self._passes,
             rows_before=len(self.result.rows),
             losses_before=len(self.result.losses),
         )
@@ -282,7 +277,15 @@ class _Session:
         self.result.rows += rows
         this.settled &= all(row.good and row.status != "inconclusive" for row in rows)
         if event.kind == "unit" and this.may_begin_again and not this.settled:
+            self._forget(event.run)
             workers.begin_again()
+
+    def _forget(self, number: int) -> None:
+        """Drop what a run gave that begins again."""
+        this = self._passes[number]
+        self.result.rows = self.result.rows[: this.rows_before]
+        del self.result.losses[this.losses_before :]
+        shutil.rmtree(self._folder / self._runs[number].dtype)
 
     def _add_losses(
         self, dtype: str, iteration: int, reference: Mapping[str, float], port: Mapping[str, float]

@@ -142,8 +142,9 @@ class _Session:
         try:
             self._perform(run, sparing)
         except AgainError:
+            assert isinstance(self._channel, Channel)  # who else could have been told
             self._log = None
-            self._channel.send("again")
+            self._channel.begin_again()
             self._perform(run, sparing=False)
 
     def _perform(self, run: int, sparing: bool) -> None:
