@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from textwrap import shorten
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +14,7 @@ from urllib.parse import urlsplit
 from converter.errors import UsageError
 from converter.messages import say
 
-__all__ = ["RETRIES", "joined"]
+__all__ = ["RETRIES", "driving"]
 
 RETRIES = 3
 """How often work is given to another worker when its own was lost."""
@@ -37,34 +35,54 @@ _VARIABLES = {
 """What Ray reads when it is imported, and by the Ray that is started."""
 
 
-def joined(address: str | None, workers: int | None) -> Any:
-    """Return Ray, started or joined. Raises `UsageError` and `ConnectionError`."""
+@contextmanager
+def driving(address: str | None, workers: int | None) -> Iterator[Any]:
+    """Give Ray, started or joined, and leave it in the end. Raises `UsageError` and `ConnectionError`.
+
+    To be called by a thread that is not the first: there Ray leaves alone what this process does when it is
+    asked to end, and is not left half started when that is interrupted, with processes that nobody ends.
+    What it starts ends with this thread.
+    """
     os.environ.update(_VARIABLES)
     try:
         import ray
     except ImportError as error:
         raise UsageError(say("Ray is not installed; pip install 'dgtool[ray]'")) from error
     address = address or os.environ.get("RAY_ADDRESS")
-    options: dict[str, Any] = {"address": address}
+    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
     if not address:
-        options = {"address": "local", "num_cpus": workers, "object_store_memory": _STORE_BYTES}
+        options |= {"address": "local", "num_cpus": workers, "object_store_memory": _STORE_BYTES}
         options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         if address:
             _knock(address)
-        with _own_handlers():
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except BaseException as error:
+        with _own_group():
+            ray.init(**options)
+    except Exception as error:
         ray.shutdown()
-        if not isinstance(error, Exception):
-            raise
         reason = shorten(str(error), _MOST_TEXT)
         raise ConnectionError(
             say("Ray cannot be joined at {address}: {reason}", address=address, reason=reason)
             if address
             else say("Ray cannot be started: {reason}", reason=reason)
         ) from error
-    return ray
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _own_group() -> Iterator[None]:
+    """Stay in the process group that a terminal sends Ctrl-C to: Ray makes one for itself and its driver."""
+    before = os.getpgrp()
+    try:
+        yield
+    finally:
+        if os.getpgrp() != before:
+            with suppress(OSError):  # nobody is left in it
+                os.setpgid(0, before)
 
 
 def _knock(address: str) -> None:
@@ -72,16 +90,3 @@ def _knock(address: str) -> None:
     place = urlsplit(address if "://" in address else f"//{address}")
     if place.port:
         socket.create_connection((place.hostname or "", place.port), _KNOCK_SECONDS).close()
-
-
-@contextmanager
-def _own_handlers() -> Iterator[None]:
-    """See that what this process does when it is asked to end stays what it was: Ray has its own idea."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from textwrap import shorten
 from typing import Any, TypeVar
 
-from converter._ray_driver import RETRIES, joined
+from converter._ray_driver import RETRIES, driving
 from converter._ray_task import packed, result, task, version
 from converter.messages import say
 
@@ -27,6 +27,8 @@ _GRACE_SECONDS = 5.0
 """What work that is interrupted has to tidy up; then its process is killed."""
 _MEMORY_GRAIN = 64 << 20
 """Memory is asked for in multiples of this: Ray keeps a queue for every amount that it has heard of."""
+_START_SECONDS = 30.0
+"""How long an interruption waits for Ray to have started, to end it in good order."""
 _MOST_TEXT = 300
 
 Result = TypeVar("Result")
@@ -51,17 +53,23 @@ class RayExecutor(Executor):
     """
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
-        self._ray = joined(address, workers)
         self._most = workers
-        self._task = self._ray.remote(num_cpus=1, max_retries=RETRIES)(task())
         self._lock = threading.Lock()
         self._closed = False
         self._waiting: deque[_Unit] = deque()
         self._given: set[_Unit] = set()
         self._news: SimpleQueue[_Unit | None] = SimpleQueue()
         """Units that have ended; None when there is something else to see to."""
-        self._dispatcher = threading.Thread(target=self._dispatch, name="ray-dispatcher", daemon=True)
-        self._dispatcher.start()
+        self._ray: Any = None
+        started: Future[None] = Future()
+        self._driver = threading.Thread(target=self._drive, args=(address, started), name="ray", daemon=True)
+        self._driver.start()
+        try:
+            started.result()
+        except BaseException:
+            self.shutdown(wait=False)
+            self._driver.join(_START_SECONDS)
+            raise
 
     def submit(self, work: Callable[..., Result], /, *arguments: Any, **options: Any) -> Future[Result]:
         """Have a function called on a node, where it can be imported; all that travels can be pickled."""
@@ -78,7 +86,8 @@ class RayExecutor(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End; with ``cancel_futures`` what has not begun is dropped and what has is interrupted.
 
-        If ``wait``, this process leaves Ray when all has ended, and a Ray that was started for it ends.
+        When all has ended this process leaves Ray, and a Ray that was started for it ends: before this
+        returns if ``wait``.
         """
         with self._lock:
             self._closed = True
@@ -87,8 +96,7 @@ class RayExecutor(Executor):
             unit.future.cancel()
         self._news.put(None)
         if wait:
-            self._dispatcher.join()
-            self._ray.shutdown()
+            self._driver.join()
 
     def _interrupt(self, unit: _Unit) -> None:
         """Have a unit that has begun end soon."""
@@ -98,25 +106,36 @@ class RayExecutor(Executor):
                 self._ray.cancel(unit.reference)
         self._news.put(None)
 
-    def _dispatch(self) -> None:
+    def _drive(self, address: str | None, started: Future[None]) -> None:
         """Give units to Ray and pass on what comes of them, until there are none and will be none."""
         try:
-            while not (self._closed and not self._waiting and not self._given):
-                for unit in self._ended():
+            with driving(address, self._most) as self._ray:
+                self._task = self._ray.remote(num_cpus=1, max_retries=RETRIES)(task())
+                started.set_result(None)
+                while not (self._closed and not self._waiting and not self._given):
+                    for unit in self._ended():
+                        with self._lock:
+                            self._given.discard(unit)
+                        self._settle(unit)
                     with self._lock:
-                        self._given.discard(unit)
-                    self._settle(unit)
-                with self._lock:
-                    self._give()
-        except Exception as error:
-            lost = ConnectionError(say("Ray was lost: {reason}", reason=shorten(str(error), _MOST_TEXT)))
-            with self._lock:
-                self._closed = True
-                left = [*self._given, *(u for u in self._waiting if u.future.set_running_or_notify_cancel())]
-                self._given.clear()
-                self._waiting.clear()
-            for unit in left:
-                unit.future.set_exception(lost)
+                        self._give()
+        except BaseException as error:
+            if not started.done():
+                started.set_exception(error)
+            self._lose(ConnectionError(say("Ray was lost: {reason}", reason=shorten(str(error), _MOST_TEXT))))
+
+    def _lose(self, error: Exception) -> None:
+        """Have everything that was submitted end with an error."""
+        with self._lock:
+            self._closed = True
+            left = [
+                *self._given,
+                *(unit for unit in self._waiting if unit.future.set_running_or_notify_cancel()),
+            ]
+            self._given.clear()
+            self._waiting.clear()
+        for unit in left:
+            unit.future.set_exception(error)
 
     def _ended(self) -> Iterator[_Unit]:
         """Wait for news and give the units that have ended; kill those that do not heed an interruption."""
