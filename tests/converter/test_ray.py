@@ -1,11 +1,13 @@
 """Shards written on a cluster of Ray's: the bytes of one process, whatever is killed in the middle."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from converter import (
@@ -25,6 +27,7 @@ from converter.operations import RepeatDiffersError
 from converter.parts import write_part
 from converter.ray_engine import RayExecutor
 from converter.receipts import Receipt
+from dgtool import _progress
 from tests import ray_cluster
 from tests.converter import plans
 from tests.converter.test_parts import contents
@@ -169,6 +172,26 @@ def test_a_driver_that_ends_in_the_middle_and_is_started_again(
     assert contents(out) == right
 
 
+def test_the_command_line(dgtool, cluster, tmp_path, monkeypatch):
+    tensors = {f"fc{i}.weight": np.full((4, 3), i, np.float32) for i in range(6)}
+    plans.write_source(tmp_path / "mlp.pth", tensors)
+    options = ("--shards", 5, "--assume", "linear=fc*", "--engine")
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    assert dgtool("convert", "mlp.pth", f"here/{TARGET}", *options, "local").exit_code == 0
+    told = dgtool("convert", "mlp.pth", f"there/{TARGET}", *options, "ray", "--json")
+    assert (told.exit_code, told.stderr) == (0, "")
+    assert (len(json.loads(told.stdout)["files"]), json.loads(told.stdout)["reused_shards"]) == (6, 0)
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+    monkeypatch.setattr(_progress, "_LINE_SECONDS", 0)
+    shown = dgtool("convert", "mlp.pth", f"there/{TARGET}", *options, "ray", "--force", "--workers", 1)
+    counted = [line.partition(f"{TARGET} ")[2] for line in shown.stderr.splitlines() if "shard" in line]
+    assert [line.split(" (")[0] for line in counted if line][:-1] == [
+        f"shard {n} of 5, {48 * (n + 1)} bytes of 288 bytes" for n in range(1, 5)
+    ]
+    assert "6 tensors in 5 shards, read back and verified bit for bit" in shown.stdout
+
+
 # What else an executor has to do ------------------------------------------------------------------
 
 
@@ -186,13 +209,14 @@ class Large:
     nbytes = 10**18
 
 
-def test_errors_and_results_come_back_as_they_are(source, cluster, out, tmp_path, monkeypatch):
+@pytest.mark.parametrize("address", ["auto", "client"])
+def test_errors_and_results_come_back_as_they_are(address, cluster, out, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     differing = {**plans.arrays(), "tied too": plans.arrays()["tied"] + 1}
     unlike = plans.write_source(tmp_path / "unlike.pth", differing)
     with pytest.raises(RepeatDiffersError) as here:
         execute.write(unlike, plans.everything(unlike), out / TARGET, shards=SHARDS)
-    with engine("ray://auto", 2) as executor:
+    with engine(cluster.get(address, f"ray://{address}"), 2) as executor:
         assert executor.submit(len, Large.__name__).result() == 5
         assert executor.submit(os.getcwd).result() == str(tmp_path)
         assert executor.submit(type, Large()).result() is Large  # more than any node has
