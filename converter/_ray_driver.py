@@ -39,6 +39,8 @@ _VARIABLES = {
 def driving(address: str | None, workers: int | None) -> Iterator[Any]:
     """Give Ray, started or joined, and leave it in the end. Raises `UsageError` and `ConnectionError`.
 
+    What this process has joined already is used as it is, and stays, unless another address is said.
+
     To be called by a thread that is not the first: there Ray leaves alone what this process does when it is
     asked to end, and is not left half started when that is interrupted, with processes that nobody ends.
     What it starts ends with this thread.
@@ -48,6 +50,10 @@ def driving(address: str | None, workers: int | None) -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise UsageError(say("Ray is not installed; pip install 'dgtool[ray]'")) from error
+    before = ray.is_initialized()
+    if before and address in (None, "auto"):
+        yield ray
+        return
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
     if not address:
@@ -60,7 +66,8 @@ def driving(address: str | None, workers: int | None) -> Iterator[Any]:
         with _own_group():
             ray.init(**options)
     except Exception as error:
-        ray.shutdown()
+        if not before:
+            ray.shutdown()
         reason = shorten(str(error), _MOST_TEXT)
         raise ConnectionError(
             say("Ray cannot be joined at {address}: {reason}", address=address, reason=reason)

@@ -57,6 +57,7 @@ def task() -> Callable[[bytes, str], Answer]:
             found = metadata.version("dgtool")
         if found != version:
             return "another", node, found, ""
+        own = os.getcwd()  # noqa: PTH109 - a caller's folder may be gone when the next call comes
         try:
             call = pickle.loads(content)
             with suppress(OSError):  # all that is meant may be in an object store
@@ -70,6 +71,8 @@ def task() -> Callable[[bytes, str], Answer]:
             except Exception:
                 said = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
             return "raised", node, said, trace
+        finally:
+            os.chdir(own)
 
     return carry_out
 

@@ -39,9 +39,11 @@ class RayExecutor(Executor):
 
     ``address`` is Ray's: ``auto``, or ``ray://HOST:PORT`` of a cluster's client server. Without one the
     cluster that the variable RAY_ADDRESS names is joined, or else a Ray of this machine started, which ends
-    with this executor. At most ``workers`` units are in Ray's hands at once, or as many as keep all
-    processors busy; each has a processor. An argument with an attribute ``memory``, or else ``nbytes``, has
-    its unit placed where so many bytes are free, or where as much is free as the smallest node has.
+    with this executor; but a Ray that this process has joined before is used, and stays.
+
+    At most ``workers`` units are in Ray's hands at once, or as many as keep all processors busy; each has a
+    processor. An argument with an attribute ``memory``, or else ``nbytes``, has its unit placed where so many
+    bytes are free, or where as much is free as the smallest node has.
 
     Work whose worker or node is lost is done again elsewhere; work that raises an exception is not.
     Cancelling what has begun interrupts it (`KeyboardInterrupt`, there).

@@ -5,7 +5,6 @@ As a program it starts them, says where they are in one line of JSON, and stops 
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -33,19 +32,15 @@ def cluster():
 
 
 def start():
-    """Start the nodes, the head first; return the addresses, and by node the id of the process that it hangs on."""
+    """Start the nodes, the head first; return the address, and by node the id of the process that it hangs on."""
     from ray.cluster_utils import Cluster
 
     options = {"num_cpus": 1, "object_store_memory": 80 << 20}
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    head = {**options, "include_dashboard": False, "ray_client_server_port": port}
-    started = Cluster(initialize_head=True, head_node_args=head)
+    started = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
     for _ in range(NODES - 1):
         started.add_node(**options)
     nodes = {node.node_id: node.all_processes["raylet"][0].process.pid for node in started.list_all_nodes()}
-    client = f"ray://{started.address.rpartition(':')[0]}:{port}"
-    return started, {"address": started.address, "client": client, "nodes": nodes}
+    return started, {"address": started.address, "nodes": nodes}
 
 
 def processes_of(pid):
