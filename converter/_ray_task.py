@@ -91,12 +91,11 @@ def result(answer: Answer) -> Any:
     """Return what a task returned, or raise what it raised; `UsageError` for a node with another dgtool."""
     word, node, content, trace = answer
     if word == "another":
-        there = say("dgtool {version}", version=content) if content else say("no dgtool")
         raise UsageError(
             say(
-                "node {node} has {there}, and this is {version}: install the same on every node",
+                "node {node} has {found}, and this is {version}: install the same on every node",
                 node=node,
-                there=there,
+                found=f"dgtool {content}" if content else say("no dgtool"),
                 version=version(),
             )
         )

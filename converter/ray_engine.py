@@ -80,7 +80,7 @@ class RayExecutor(Executor):
         future.unit = unit
         with self._lock:
             if self._closed:
-                raise RuntimeError("cannot schedule new futures after shutdown")
+                raise RuntimeError(say("this executor has ended"))
             self._waiting.append(unit)
         self._news.put(None)
         return future
