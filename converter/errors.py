@@ -83,6 +83,9 @@ class PlanError(ConverterError):
                 listed += [say("      {names}", names=names) for names in named]
         super().__init__(lines(*listed, *hints))
 
+    def __reduce__(self) -> tuple[type[PlanError], tuple[tuple[Problem, ...], tuple[str, ...]]]:
+        return type(self), (self.problems, self.hints)
+
 
 class VerifyError(ConverterError):
     """The written file, read back, does not hold what the plan says."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from converter.messages import say
 from converter.operations import same_bits
 from converter.parts import write_part
 from converter.planner import Request, make_plan, ownership_of
-from converter.publish import publish
+from converter.publish import publish, write_shards
 from converter.ranks import Part
 from converter.rule_file import NO_RULES, RuleFile
 from converter.selection import hints, select
@@ -249,6 +249,7 @@ def convert(
     max_shard_size: int | None = None,
     workers: int = 1,
     executor: Executor | None = None,
+    by_shard: bool = False,
     verified: bool = True,
     part: Part | None = None,
     force: bool = False,
@@ -262,8 +263,10 @@ def convert(
     work, or an ``executor``; the bytes are the same. ``progress`` is called with each tensor's name
     and its size in bytes.
 
-    With ``part``, only that part of the shards is written, to be published by `finish` when all parts
-    are there; parts are always verified, and ``progress`` is called with each shard's name.
+    With ``by_shard``, an executor has a whole shard to do at a time, as one must whose workers are on other
+    machines (`converter.engines.Engine`); a shard stays when another fails, and is not done again. With
+    ``part``, only that part of the shards is written, to be published by `finish` when all parts are there.
+    Either way results are always verified, and ``progress`` is called with each shard's name.
 
     Raises `UsageError` for paths and formats that cannot be meant, `converter.FormatError` for a bad
     source, `converter.PlanError` for tensors that do not fit and `converter.VerifyError` if the
@@ -273,32 +276,16 @@ def convert(
     planned = opened.plan()
     check_target(opened.checkpoint, planned, target, force=force)
     _check_ties(opened)
+    if not verified and (by_shard or part is not None):
+        raise UsageError(say("parts are always verified: a result is not put together on trust"))
+    meant: dict[str, Any] = {"shards": shards, "max_shard_bytes": max_shard_size, "executor": executor}
+    meant |= {"workers": workers, "progress": progress}
     if part is not None:
-        if not verified:
-            raise UsageError(say("parts are always verified: a result is not put together on trust"))
-        written = write_part(
-            opened.checkpoint,
-            planned,
-            target,
-            part,
-            shards=shards,
-            max_shard_bytes=max_shard_size,
-            workers=workers,
-            executor=executor,
-            progress=progress,
-        )
-        return Conversion(planned, written.files, written.casts, written.reused)
-    written = write(
-        opened.checkpoint,
-        planned,
-        target,
-        shards=shards,
-        max_shard_bytes=max_shard_size,
-        workers=workers,
-        executor=executor,
-        verified=verified,
-        progress=progress,
-    )
+        written = write_part(opened.checkpoint, planned, target, part, **meant)
+    elif by_shard:
+        written = write_shards(opened.checkpoint, planned, target, **meant)
+    else:
+        written = write(opened.checkpoint, planned, target, verified=verified, **meant)
     return Conversion(planned, written.files, written.casts, written.reused)
 
 

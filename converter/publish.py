@@ -77,7 +77,8 @@ def write_shards(
     *,
     shards: int | None = None,
     max_shard_bytes: int | None = None,
-    executor: Executor,
+    workers: int = 1,
+    executor: Executor | None = None,
     progress: Callable[[str, int], None] = lambda name, size: None,
 ) -> Written:
     """Write the index ``target`` and its shards, each by whichever worker of an executor, wherever that is.
@@ -93,6 +94,7 @@ def write_shards(
         _WHOLE,
         shards=shards,
         max_shard_bytes=max_shard_bytes,
+        workers=workers,
         executor=executor,
         progress=progress,
     )
@@ -103,6 +105,7 @@ def write_shards(
         target,
         shards=shards,
         max_shard_bytes=max_shard_bytes,
+        workers=workers,
         executor=executor,
         proven=proven,
     )

@@ -37,7 +37,10 @@ class _Part:
     label: str
     total: int
     of_bytes: bool = False
+    pieces: int = 0
+    """How many pieces of bytes there are, if it is known and each is told of once."""
     done: int = 0
+    pieces_done: int = 0
     received: int = 0
     begun: float = field(default_factory=time.monotonic)
 
@@ -51,7 +54,10 @@ class _Part:
     def amount(self) -> str:
         """How much is done, as text."""
         if self.of_bytes:
-            return _("{done} of {total}", done=_size(self.done), total=_size(self.total))
+            amount = _("{done} of {total}", done=_size(self.done), total=_size(self.total))
+            if not self.pieces:
+                return amount
+            return _("shard {done} of {total}", done=self.pieces_done, total=self.pieces) + f", {amount}"
         recorded = f", {_size(self.received)}" if self.received else ""
         return _("iteration {done} of {total}", done=self.done, total=self.total) + recorded
 
@@ -102,14 +108,15 @@ class Shown:
         """Say that a side has recorded some bytes more."""
         self._parts[role].receive(size)
 
-    def bytes(self, total: int, label: str) -> None:
-        """Count bytes from now on, which `advance` adds to."""
-        self._parts = {"bytes": _Part(printable(label), total, of_bytes=True)}
+    def bytes(self, total: int, label: str, shards: int = 0) -> None:
+        """Count bytes from now on, which `advance` adds to: of so many ``shards``, if it tells of these."""
+        self._parts = {"bytes": _Part(printable(label), total, of_bytes=True, pieces=shards)}
         self._show()
 
     def advance(self, name: str, size: int) -> None:
-        """Say that a tensor's bytes are done."""
+        """Say that a tensor's bytes are done, or a shard's."""
         self._parts["bytes"].done += size
+        self._parts["bytes"].pieces_done += 1
         self._doing = name
         self._show()
 

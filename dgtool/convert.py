@@ -88,12 +88,23 @@ def convert(
         ),
     ] = True,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Processes that write.", rich_help_panel=_WORK)
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            help="Processes that write; with ray, shards that are written at once.  "
+            "[default: 1; with ray, as many as there are processors]",
+            rich_help_panel=_WORK,
+        ),
+    ] = None,
     engine: Annotated[
         str,
         typer.Option(
-            "--engine", help="Where the workers are: local, on this machine.", rich_help_panel=_WORK
+            "--engine",
+            metavar="ENGINE",
+            help="Where the workers are: local, on this machine; ray, of a Ray started here or the one that "
+            "RAY_ADDRESS names; ray://HOST:PORT or ray://auto, of that cluster.",
+            rich_help_panel=_WORK,
         ),
     ] = "local",
     part: Annotated[
@@ -139,6 +150,8 @@ def convert(
 
     - `dgtool convert weights/discogan.pth parts.safetensors.index.json --shards 4 --finish`
 
+    - `dgtool convert weights/discogan.pth cluster.safetensors.index.json --shards 4 --engine ray --workers 2`
+
     - `dgtool convert weights/discogan.pth generator.pdparams --key generator_A --model DG_paddle.model:Generator --dry-run`
 
     """  # noqa: E501
@@ -149,6 +162,7 @@ def convert(
         from converter import finish as publish
         from converter.execute import divide
 
+        by_shard = _by_shard(engine, target, verified)
         chosen = _chosen_part(part, finish, verified)
         done = None
         with progress(quiet or json_output, doing=say("reading what there is to convert")) as shown:
@@ -174,14 +188,15 @@ def convert(
             division = divide(plan, target, shards=shards, max_shard_bytes=size)
             mine = division if chosen is None else chosen.share(division)
             if not dry_run:
-                shown.bytes(sum(shard.nbytes for shard in mine), str(target))
+                told_of = len(mine) if by_shard or finish or chosen else 0
+                shown.bytes(sum(shard.nbytes for shard in mine), str(target), shards=told_of)
                 with open_engine(engine, workers) as executor:
                     options: dict[str, Any] = {"shards": shards, "max_shard_size": size, "executor": executor}
                     options |= {"force": force, "progress": shown.advance}
                     done = (
                         publish(opened, target, **options)
                         if finish
-                        else run(opened, target, verified=verified, part=chosen, **options)
+                        else run(opened, target, by_shard=by_shard, verified=verified, part=chosen, **options)
                     )
         if json_output:
             outcome = {
@@ -245,6 +260,29 @@ def _chosen_part(text: str | None, finish: bool, verified: bool) -> Part | None:
     if text is None:
         return None
     return part_of_environment(os.environ) if text == "env" else Part.parse(text)
+
+
+def _by_shard(engine: str, target: Path, verified: bool) -> bool:
+    """Tell whether an engine's work is whole shards. Raises `UsageError` for what it cannot do."""
+    from converter import UsageError
+    from converter.engines import engine_of
+    from converter.formats import is_sharded
+
+    if not engine_of(engine).by_shard:
+        return False
+    if not is_sharded(target):
+        raise UsageError(
+            say(
+                "{target} is one file, and --engine {engine} divides the work by shards: name an index, "
+                "NAME{suffix}.index.json",
+                target=target,
+                engine=engine,
+                suffix=target.suffix,
+            )
+        )
+    if not verified:
+        raise UsageError(say("--engine {engine} always verifies: leave --no-verify out", engine=engine))
+    return True
 
 
 def _done_as_json(done: Conversion) -> dict[str, Any]:

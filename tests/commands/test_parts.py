@@ -71,7 +71,8 @@ def test_a_rank_counts_only_if_it_is_asked_for(right, dgtool, tmp_path, monkeypa
         (("--part", "1/2", "--finish"), "--finish is said once, when all parts are there: leave --part out"),
         (("--part", "1/2", "--no-verify"), "parts are always verified: leave --no-verify out"),
         (("--finish", "--no-verify"), "parts are always verified: leave --no-verify out"),
-        (("--engine", "cloud"), "'cloud' is no engine (--engine local)"),
+        (("--engine", "cloud"), "'cloud' is no engine (--engine local, ray, ray://HOST:PORT, ray://auto)"),
+        (("--engine", "ray", "--no-verify"), "--engine ray always verifies: leave --no-verify out"),
     ],
 )
 def test_what_cannot_be_meant(right, dgtool, tmp_path, monkeypatch, options, message):
@@ -79,6 +80,23 @@ def test_what_cannot_be_meant(right, dgtool, tmp_path, monkeypatch, options, mes
         monkeypatch.delenv(name, raising=False)
     refused = dgtool("convert", *SHARDED, *options)
     assert (refused.exit_code, message in refused.stderr) == (2, True), refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mlp.pth"]
+
+
+def test_one_file_is_not_written_by_an_engine_far_off(right, dgtool, tmp_path):
+    refused = dgtool("convert", "mlp.pth", "m.pdparams", "--assume", "linear=fc*", "--engine", "ray://auto")
+    assert refused.exit_code == 2
+    assert refused.stderr == (
+        "dgtool: m.pdparams is one file, and --engine ray://auto divides the work by shards: name an index, "
+        "NAME.pdparams.index.json\n"
+    )
+
+
+def test_an_engine_that_is_not_installed(right, dgtool, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    refused = dgtool("convert", *SHARDED, "--engine", "ray")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == "dgtool: Ray is not installed; pip install 'dgtool[ray]'\n"
     assert [path.name for path in tmp_path.iterdir()] == ["mlp.pth"]
 
 

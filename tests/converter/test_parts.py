@@ -17,6 +17,7 @@ from converter import (
     provenance,
     publish,
 )
+from converter.engines import engine_of
 from converter.parts import Parted, ShardUnit, write_part, write_shard
 from tests.converter import plans
 from tests.converter.test_execute import Immediately, StopError
@@ -176,8 +177,11 @@ def test_all_shards_by_an_executor_of_ones_own(source, plan, out, right):
 def test_engines_have_names():
     with engine("local", 1) as executor:
         assert executor.submit(len, "four").result() == 4
-    with pytest.raises(UsageError, match=r"'ray' is no engine \(--engine local\)"), engine("ray", 1):
-        pass
+    for text in ("cloud", "local://here", "ray://"):
+        with pytest.raises(
+            UsageError, match=f"'{text}' is no engine .--engine local, ray, ray://HOST:PORT, ray://"
+        ):
+            engine_of(text)
 
 
 # What does not belong -----------------------------------------------------------------------------
