@@ -18,6 +18,7 @@ from converter._copy import CastStatistics
 from converter._workers import Workers, batches
 from converter.formats._atomic import atomic_path
 from converter.messages import say
+from converter.stores.url import local
 from converter.units import Task, Unit, run_unit
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Output:
         self._layout = shard.lay_out(framework, metadata)
         self._checksums: dict[str, int] = {}
         self._closing = stack.enter_context(ExitStack())
-        self.partial = self._closing.enter_context(atomic_path(shard.file))
+        self.partial = self._closing.enter_context(atomic_path(local(shard.file)))
         self._file = self._closing.enter_context(self.partial.open("r+b", buffering=0))
         # Held until this process ends, however it does: a partial file without a lock is nobody's.
         fcntl.flock(self._file, fcntl.LOCK_EX)

@@ -49,14 +49,19 @@ class Workers:
 class AtOnce(Executor):
     """Does what it is given at once, in the same thread; not any more when a file is gone."""
 
-    def __init__(self, while_exists: Path) -> None:
+    def __init__(self, while_exists: Path | None) -> None:
         self._while_exists = while_exists
+
+    def check(self) -> None:
+        """Raise `FileNotFoundError` if the file is gone."""
+        if self._while_exists is not None:
+            self._while_exists.stat()
 
     def submit(self, work: Callable[..., Result], /, *arguments: Any, **options: Any) -> Future[Result]:
         """Call the function; `FileNotFoundError` is the result if the file is gone."""
         future: Future[Result] = Future()
         try:
-            self._while_exists.stat()
+            self.check()
             future.set_result(work(*arguments, **options))
         except Exception as error:
             future.set_exception(error)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from converter.errors import FormatError
 from converter.messages import say
+from converter.stores.url import Location, Url
 
 __all__ = [
     "BFLOAT16",
@@ -31,6 +32,7 @@ __all__ = [
     "Scalar",
     "TensorInfo",
     "dotted",
+    "span",
     "view",
 ]
 
@@ -58,7 +60,7 @@ def dotted(path: KeyPath) -> str:
 class Extent:
     """Where a tensor's elements lie in a file. Whoever makes one has checked that it fits the file."""
 
-    file: Path
+    file: Location
     offset: int
     """Of the first element, in bytes."""
     strides: tuple[int, ...] | None = None
@@ -94,7 +96,8 @@ class TensorInfo:
 def view(info: TensorInfo) -> Array:
     """Return a tensor's elements: a read-only view of the mapped file, in the dtype and shape of ``info``.
 
-    The view may be strided. A big-endian tensor is copied, for its bytes have to be swapped.
+    The view may be strided. A big-endian tensor is copied, for its bytes have to be swapped. What lies in a
+    store is fetched into memory, and not kept.
     Raises `FormatError` when the file has become too short, `ValueError` for a tensor without data.
     """
     if info.data is None:
@@ -104,18 +107,38 @@ def view(info: TensorInfo) -> Array:
     if info.nbytes == 0:
         return np.zeros(info.shape, info.dtype)
     extent = info.data
-    strides = _c_strides(info.shape) if extent.strides is None else extent.strides
-    size = (1 + sum((n - 1) * s for n, s in zip(info.shape, strides, strict=True))) * info.dtype.itemsize
-    mapped = _mapped(extent.file)
-    if extent.offset + size > mapped.size:
-        raise FormatError(extent.file, say("is truncated: '{name}' reaches beyond its end", name=info.name))
-    flat = mapped[extent.offset : extent.offset + size]
+    strides = _strides(info, extent)
+    start, end = span(info)
+    if isinstance(extent.file, Url):
+        flat = np.frombuffer(extent.file.read(start, end), np.uint8)
+    else:
+        mapped = _mapped(extent.file)
+        if end > mapped.size:
+            raise FormatError(
+                extent.file, say("is truncated: '{name}' reaches beyond its end", name=info.name)
+            )
+        flat = mapped[start:end]
     # A view of uint8 needs no alignment; the dtype's own view is unaligned where the file is.
     elements: Array = np.ndarray(flat.size // info.dtype.itemsize, info.dtype, flat)
     if extent.big_endian:
         elements = elements.byteswap()
     byte_strides = [step * info.dtype.itemsize for step in strides]
     return np.lib.stride_tricks.as_strided(elements, info.shape, byte_strides, writeable=False)
+
+
+def span(info: TensorInfo) -> tuple[int, int]:
+    """Return where a tensor's elements begin and end in the file that has them, in bytes."""
+    if not isinstance(info.data, Extent):
+        raise ValueError(info.name)
+    start = info.data.offset
+    if info.nbytes == 0:
+        return start, start
+    reach = sum((n - 1) * s for n, s in zip(info.shape, _strides(info, info.data), strict=True))
+    return start, start + (1 + reach) * info.dtype.itemsize
+
+
+def _strides(info: TensorInfo, extent: Extent) -> tuple[int, ...]:
+    return _c_strides(info.shape) if extent.strides is None else extent.strides
 
 
 def _c_strides(shape: Sequence[int]) -> tuple[int, ...]:
@@ -142,7 +165,7 @@ def _map(path: Path, inode: int, modified: int, size: int) -> npt.NDArray[np.uin
 class Checkpoint:
     """An open checkpoint: its index. `view` reads the values."""
 
-    file: Path
+    file: Location
     framework: Framework | None
     """Whose names and layouts the tensors have, where the file tells."""
     tensors: Mapping[str, TensorInfo]
@@ -151,7 +174,7 @@ class Checkpoint:
     """Values that are no tensors (an epoch, a tag, an empty dict), by key path."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """What the file says of itself; `converter` writes its provenance here."""
-    files: tuple[Path, ...] = ()
+    files: tuple[Location, ...] = ()
     """Every file that it consists of (an index and its shards, in order); empty for ``(file,)``."""
     parameter_names: Mapping[str, str] = field(default_factory=dict)
     """Paddle's own names of its parameters (``linear_0.w_0``) by structured name, where the file has them."""

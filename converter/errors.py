@@ -5,6 +5,7 @@ ConverterError
 +-- FormatError   a file is damaged, hostile or not of its format
 +-- PlanError     the tensors and the layers do not fit; lists every problem at once
 +-- VerifyError   the written file does not hold what the plan says
++-- StoreError    a store does not give, or does not take, what it is asked to
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from converter.messages import Message, lines, say
 from converter.names import fold, natural_key
 
-__all__ = ["ConverterError", "FormatError", "PlanError", "Problem", "UsageError", "VerifyError"]
+if TYPE_CHECKING:
+    from converter.stores.url import Location
+
+__all__ = ["ConverterError", "FormatError", "PlanError", "Problem", "StoreError", "UsageError", "VerifyError"]
 
 
 class ConverterError(Exception):
@@ -35,12 +39,12 @@ class UsageError(ConverterError):
 class FormatError(ConverterError):
     """A file is damaged, hostile or not of the format that its name or content claims."""
 
-    def __init__(self, path: Path, problem: str) -> None:
+    def __init__(self, path: Location, problem: str) -> None:
         super().__init__(say("{path}: {problem}", path=path, problem=problem))
         self.path = path
         self.problem = problem
 
-    def __reduce__(self) -> tuple[type[FormatError], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[type[FormatError], tuple[Location, str]]:
         return type(self), (self.path, self.problem)  # worker processes raise it
 
 
@@ -89,3 +93,9 @@ class PlanError(ConverterError):
 
 class VerifyError(ConverterError):
     """The written file, read back, does not hold what the plan says."""
+
+
+class StoreError(ConverterError):
+    """A store does not give or take what it is asked to, however often it is asked."""
+
+    exit_code = 3

@@ -24,6 +24,9 @@ from converter.formats._atomic import atomic_path
 from converter.formats._layout import Format, Layout
 from converter.messages import lines, say
 from converter.steps import Plan, Step
+from converter.stores import client
+from converter.stores.staging import staged
+from converter.stores.url import Location, Status, Url, local, same_file
 from converter.verification import problems
 
 __all__ = [
@@ -36,6 +39,7 @@ __all__ = [
     "check_unchanged",
     "divide",
     "hash_tensors",
+    "index_of",
     "made_by",
     "refuse_sources",
     "stamp",
@@ -46,15 +50,18 @@ __all__ = [
 MAX_SHARD_BYTES = 5_000_000_000
 """Hugging Face's; tensors larger than this have a file each."""
 
-Stamp = tuple[int, int, int]
-"""A file's inode, its size in bytes and the time of its last change in nanoseconds."""
+Stamp = tuple[int, int, int | str]
+"""A file's inode, its size in bytes and the time of its last change in nanoseconds.
+
+Of a file in a store: zero, the size and the version that the store tells.
+"""
 
 
 @dataclass(frozen=True)
 class Shard:
     """A file to be written, and what comes into it."""
 
-    file: Path
+    file: Location
     steps: tuple[Step, ...]
     scalars: Mapping[KeyPath, Scalar] = field(default_factory=dict)
 
@@ -84,7 +91,7 @@ class Shard:
 class Written:
     """What was done."""
 
-    files: tuple[Path, ...]
+    files: tuple[Location, ...]
     """An index last."""
     casts: Mapping[str, CastStatistics]
     """By target name, for every tensor whose numbers were converted by this run."""
@@ -93,7 +100,7 @@ class Written:
 
 
 def divide(
-    plan: Plan, target: Path, *, shards: int | None = None, max_shard_bytes: int | None = None
+    plan: Plan, target: Location, *, shards: int | None = None, max_shard_bytes: int | None = None
 ) -> tuple[Shard, ...]:
     """Divide a plan's targets between files, in order; ``target`` is an index, or the only file.
 
@@ -137,7 +144,7 @@ def divide(
         written += step.nbytes
     names = [sharded.shard_name(target, number, len(parts)) for number in range(1, len(parts) + 1)]
     return tuple(
-        Shard(target.parent / name, tuple(part), {} if number else plan.scalars)
+        Shard(target.with_name(name), tuple(part), {} if number else plan.scalars)
         for number, (name, part) in enumerate(zip(names, parts, strict=True))
     )
 
@@ -145,7 +152,7 @@ def divide(
 def write(
     source: Checkpoint,
     plan: Plan,
-    target: Path,
+    target: Location,
     *,
     shards: int | None = None,
     max_shard_bytes: int | None = None,
@@ -162,7 +169,8 @@ def write(
     name and size in bytes.
 
     Files are whole or absent. Whole shards of an interrupted run with the same plan are kept, if they
-    hold what they should. An index that is there goes before the first shard is replaced.
+    hold what they should. An index that is there goes before the first shard is replaced. One file may be
+    in a store, and the source too (`converter.publish.write_shards` is for shards in a store).
 
     Raises `UsageError` for what the format cannot hold and for numbers of files that there cannot be,
     `RepeatDiffersError`, `FormatError` for a source that is damaged or changes meanwhile,
@@ -172,21 +180,26 @@ def write(
     sources = source.files or (source.file,)
     refuse_sources(division, sources)
     for file in (*(shard.file for shard in division), target):
-        remove_partials(file)
+        if isinstance(file, Path):
+            remove_partials(file)
     job = Job(
         plan.target_framework,
         {file: stamp(file) for file in sources},
         made_by(plan, division),
         verified=verified,
-        index=target if is_sharded(target) else None,
+        index=local(target) if is_sharded(target) else None,
     )
     with ExitStack() as stack:
         run = stack.enter_context(employ(workers, executor))
-        kept = sum(job.carry_out(shard, run, stack, progress) for shard in division)
+        here = [stack.enter_context(staged(shard)) for shard in division]
+        kept = sum(job.carry_out(shard, run, stack, progress) for shard in here)
         check_unchanged(job.sources)
+        for shard, written in zip(division, here, strict=True):
+            if isinstance(shard.file, Url):
+                client.put(shard.file, local(written.file))
     files = [shard.file for shard in division]
     if is_sharded(target):
-        write_index(target, division)
+        write_index(local(target), index_of(division))
         files.append(target)
     return Written(tuple(files), job.casts, kept)
 
@@ -197,7 +210,7 @@ class Job:
 
     framework: Framework
     """Whose names they have."""
-    sources: Mapping[Path, Stamp]
+    sources: Mapping[Location, Stamp]
     """The files that are read, as they were when they were opened."""
     made: Mapping[str, str]
     """What all shards say of their making (`converter.provenance.made_by`)."""
@@ -209,7 +222,7 @@ class Job:
     def carry_out(
         self, shard: Shard, run: Workers, stack: ExitStack, progress: Callable[[str, int], None]
     ) -> bool:
-        """Have a shard written, or keep it. Returns whether it was kept."""
+        """Have a shard of this machine written, or keep it. Returns whether it was kept."""
         if self.index is not None and self._is_whole(shard, run):
             for info in shard.targets:
                 progress(info.name, info.nbytes)
@@ -232,7 +245,7 @@ class Job:
         files = provenance.files_of(shard.steps, next(iter(self.sources)))
         return provenance.describe(self.made, files, digests, hashed=self.verified)
 
-    def _problems(self, shard: Shard, file: Path, run: Workers) -> Iterator[str]:
+    def _problems(self, shard: Shard, file: Location, run: Workers) -> Iterator[str]:
         return problems(shard.steps, shard.scalars, self.framework, shard.format.read(file), run)
 
     def _is_whole(self, shard: Shard, run: Workers) -> bool:
@@ -267,29 +280,41 @@ def _hash(infos: Sequence[TensorInfo]) -> dict[str, str]:
     return {info.name: provenance.tensor_sha256(info) for info in infos}
 
 
-def refuse_sources(division: Sequence[Shard], sources: Iterable[Path]) -> None:
+def refuse_sources(division: Sequence[Shard], sources: Iterable[Location]) -> None:
     """Raise `UsageError` for a shard that would take the place of a source's file."""
     for shard in division:
-        if shard.file.exists() and any(shard.file.samefile(file) for file in sources):
+        if any(same_file(shard.file, file) for file in sources):
             raise UsageError(say("{file} is part of the source; choose another target", file=shard.file))
 
 
-def write_index(target: Path, division: Sequence[Shard]) -> None:
-    """Write the index of shards that are there, read it, and only then give it its name."""
+def index_of(division: Sequence[Shard]) -> bytes:
+    """Spell the index of shards."""
     weight_map = {info.name: shard.file.name for shard in division for info in shard.targets}
+    return sharded.index(weight_map, sum(shard.nbytes for shard in division))
+
+
+def write_index(target: Path, content: bytes) -> None:
+    """Write the index of shards that are there, read it, and only then give it its name."""
     with atomic_path(target) as partial:
-        partial.write_bytes(sharded.index(weight_map, sum(shard.nbytes for shard in division)))
+        partial.write_bytes(content)
         sharded.read(partial, format_of(target).read)
 
 
-def stamp(file: Path) -> Stamp:
-    """Tell a file from what it will be if it changes."""
+def stamp(file: Location) -> Stamp:
+    """Tell a file from what it will be if it changes; one in a store, as it was when it was opened."""
+    if isinstance(file, Url):
+        return _stamp(file.pinned().opened)
     status = file.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def check_unchanged(stamps: Mapping[Path, Stamp]) -> None:
+def _stamp(found: Status | None) -> Stamp:
+    return (0, found.nbytes, found.version) if found else (0, 0, "")
+
+
+def check_unchanged(stamps: Mapping[Location, Stamp]) -> None:
     """Raise `FormatError` for a file that is not what it was."""
     for file, before in stamps.items():
-        if stamp(file) != before:
+        now = _stamp(client.status(file)) if isinstance(file, Url) else stamp(file)
+        if now != before:
             raise FormatError(file, say("was changed while it was converted"))

@@ -8,17 +8,14 @@ those that one process would have written.
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from converter import provenance
 from converter._copy import CastStatistics
-from converter._output import remove_abandoned, remove_partials
 from converter._workers import AtOnce, Workers, employ
 from converter.checkpoint import Checkpoint, Framework
 from converter.errors import FormatError, UsageError
@@ -33,20 +30,23 @@ from converter.execute import (
     refuse_sources,
     stamp,
 )
+from converter.folders import Folder, folder_of
 from converter.formats import is_sharded
 from converter.messages import say
 from converter.ranks import Part
 from converter.receipts import Receipt
 from converter.steps import Plan
+from converter.stores.staging import staged
+from converter.stores.url import Location, local
 
-__all__ = ["Parted", "ShardUnit", "Work", "held", "write_part", "write_shard"]
+__all__ = ["Parted", "ShardUnit", "Work", "write_part", "write_shard"]
 
 
 @dataclass(frozen=True)
 class Parted:
     """What all parts of a conversion have in common."""
 
-    target: Path
+    target: Location
     """The index."""
     framework: Framework
     """Whose names the shards have."""
@@ -54,7 +54,7 @@ class Parted:
     """Every shard, under the name that it has at last."""
     made: Mapping[str, str]
     """What tells shards of another conversion: the version, the digest of the plan."""
-    source: Path
+    source: Location
     """The file that was opened."""
 
     @classmethod
@@ -62,7 +62,7 @@ class Parted:
         cls,
         source: Checkpoint,
         plan: Plan,
-        target: Path,
+        target: Location,
         *,
         shards: int | None = None,
         max_shard_bytes: int | None = None,
@@ -81,22 +81,19 @@ class Parted:
         return cls(target, plan.target_framework, division, made_by(plan, division), source.file)
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Folder:
         """Where shards are put until they are published."""
-        return self.target.with_name(f"{self.target.name}.parts")
+        return folder_of(self.target)
 
-    def read_by(self, shard: Shard) -> dict[Path, Stamp]:
+    def read_by(self, shard: Shard) -> dict[Location, Stamp]:
         """Return the files that a shard's tensors come from, as they are."""
         return {file: stamp(file) for file in provenance.files_of(shard.steps, self.source)}
 
     def unit(self, shard: Shard, part: Part, while_exists: Path) -> ShardUnit:
         """Return the work that a shard is."""
-        into = replace(shard, file=self.part_file(shard))
-        return ShardUnit(into, self.framework, self.made, self.read_by(shard), part, while_exists)
-
-    def part_file(self, shard: Shard) -> Path:
-        """Return where a part puts a shard."""
-        return self.folder / shard.file.name
+        folder = self.folder
+        into = replace(shard, file=folder.waiting / shard.file.name)
+        return ShardUnit(into, folder, self.framework, self.made, self.read_by(shard), part, while_exists)
 
 
 @dataclass(frozen=True)
@@ -104,10 +101,11 @@ class ShardUnit:
     """A shard to be written where these files are, by whichever process; can be pickled, has no tensors."""
 
     shard: Shard
+    folder: Folder
     framework: Framework
     made: Mapping[str, str]
     """What all shards of the conversion say of their making."""
-    sources: Mapping[Path, Stamp]
+    sources: Mapping[Location, Stamp]
     """The files that are read, and what they were when the work was given."""
     part: Part
     while_exists: Path
@@ -134,41 +132,39 @@ def write_shard(unit: ShardUnit) -> Work:
     Raises what `converter.execute.write` raises, and `FileNotFoundError` when the work was given up.
     """
     check_unchanged(unit.sources)
-    shard = unit.shard
-    kept = _kept(unit)
+    token = unit.folder.watched(unit.while_exists)
+    kept = _kept(unit, token)
     if kept is not None:
         return Work(kept, {}, reused=True)
-    for file in (shard.file, Receipt.file(shard.file)):
-        remove_partials(file)
-    Receipt.file(shard.file).unlink(missing_ok=True)
+    at_once = AtOnce(token)
+    name = unit.shard.file.name
+    unit.folder.make_room(name)
     job = Job(unit.framework, unit.sources, unit.made)
-    with ExitStack() as stack:
-        job.carry_out(shard, Workers(AtOnce(unit.while_exists)), stack, lambda name, size: None)
-    metadata = shard.format.read(shard.file).metadata
-    receipt = Receipt.of(shard.file, unit.part, metadata, unit.sources)
-    receipt.write(shard.file)
+    with staged(unit.shard, at_once.check) as shard:
+        with ExitStack() as stack:
+            job.carry_out(shard, Workers(at_once), stack, lambda name, size: None)
+        file = local(shard.file)
+        receipt = Receipt.of(file, unit.part, shard.format.read(file).metadata, unit.sources)
+        receipt = unit.folder.leave(name, file, receipt, at_once.check)
     return Work(receipt, job.casts, reused=False)
 
 
-def _kept(unit: ShardUnit) -> Receipt | None:
+def _kept(unit: ShardUnit, token: Path | None) -> Receipt | None:
     """Return the receipt of the shard if it, the sources and the shard agree."""
-    file = unit.shard.file
+    name = unit.shard.file.name
     try:
-        receipt = Receipt.read(file)
-        if receipt is None or receipt.made != unit.made or not receipt.reads(unit.sources):
-            return None
-        return receipt if provenance.sha256(file, unit.while_exists) == receipt.sha256 else None
+        receipt = unit.folder.receipt(name)
     except FormatError:
         return None
-    except FileNotFoundError:
-        unit.while_exists.stat()
+    if receipt is None or receipt.made != unit.made or not receipt.reads(unit.sources):
         return None
+    return receipt if unit.folder.has(name, receipt, token) else None
 
 
 def write_part(
     source: Checkpoint,
     plan: Plan,
-    target: Path,
+    target: Location,
     part: Part,
     *,
     shards: int | None = None,
@@ -183,8 +179,7 @@ def write_part(
     size in bytes. The other arguments, and what is raised, are those of `converter.execute.write`.
     """
     whole = Parted.of(source, plan, target, shards=shards, max_shard_bytes=max_shard_bytes)
-    whole.folder.mkdir(exist_ok=True)
-    with employ(workers, executor) as run, held(whole.folder) as token:
+    with employ(workers, executor) as run, whole.folder.held() as token:
         units = [whole.unit(shard, part, token) for shard in part.share(whole.division)]
         done: list[Work] = []
         for number, work in run.map(write_shard, units):
@@ -192,12 +187,3 @@ def write_part(
             progress(units[number].shard.file.name, units[number].nbytes)
     casts = {name: lost for work in done for name, lost in work.casts.items()}
     return Written(tuple(unit.shard.file for unit in units), casts, sum(work.reused for work in done))
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[Path]:
-    """Give a file that is there as long as somebody waits for the work, and tidy up after those who died."""
-    remove_abandoned(folder.glob(".run.partial.*"))
-    with NamedTemporaryFile(prefix=".run.partial.", dir=folder) as token:
-        fcntl.flock(token, fcntl.LOCK_EX)  # a partial file without a lock is nobody's
-        yield Path(token.name)

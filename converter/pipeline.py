@@ -13,7 +13,7 @@ import numpy as np
 from converter.checkpoint import Checkpoint, Framework, view
 from converter.errors import PlanError, Problem, UsageError
 from converter.execute import CastStatistics, write
-from converter.formats import format_of, open_checkpoint
+from converter.formats import format_of, is_sharded, open_checkpoint
 from converter.formats.paddle import reinterpret
 from converter.knowledge import Assumption, Knowledge, LayerSpec, describe
 from converter.messages import say
@@ -25,6 +25,7 @@ from converter.ranks import Part
 from converter.rule_file import NO_RULES, RuleFile
 from converter.selection import hints, select
 from converter.steps import Plan
+from converter.stores.url import Location, Url, locate, same_file
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -76,7 +77,7 @@ class Conversion:
     """What was done: the plan, the files written, and what casts lost."""
 
     plan: Plan
-    files: tuple[Path, ...]
+    files: tuple[Location, ...]
     casts: Mapping[str, CastStatistics]
     """By target name, for every tensor whose numbers were converted by this run."""
     reused: int = 0
@@ -134,7 +135,7 @@ def framework_of(checkpoint: Checkpoint, stated: Framework | None = None) -> Fra
 
 
 def open_source(
-    source: Path,
+    source: Location | str,
     layers: Mapping[str, LayerSpec] | Knowledge | None = None,
     **options: Unpack[SourceOptions],
 ) -> Source:
@@ -187,7 +188,7 @@ def _settle_uint16(checkpoint: Checkpoint, stated: str | None) -> Checkpoint:
 
 
 def plan(
-    source: Path,
+    source: Location | str,
     layers: Mapping[str, LayerSpec] | Knowledge | None = None,
     **options: Unpack[SourceOptions],
 ) -> Plan:
@@ -195,7 +196,7 @@ def plan(
     return open_source(source, layers, **options).plan()
 
 
-def check_target(checkpoint: Checkpoint, plan: Plan, target: Path, *, force: bool = False) -> None:
+def check_target(checkpoint: Checkpoint, plan: Plan, target: Location, *, force: bool = False) -> None:
     """Raise `UsageError` for a target that cannot be meant, or that exists when ``force`` is not given."""
     framework = format_of(target).FRAMEWORK
     if framework not in (None, plan.target_framework):
@@ -209,12 +210,12 @@ def check_target(checkpoint: Checkpoint, plan: Plan, target: Path, *, force: boo
                 target_framework=plan.target_framework.title(),
             )
         )
-    if not target.parent.is_dir():
+    if isinstance(target, Path) and not target.parent.is_dir():
         raise UsageError(say("{parent} is not a folder; create it first", parent=target.parent))
     sources = checkpoint.files or (checkpoint.file,)
-    if target.exists() and any(target.samefile(file) for file in sources):
+    if any(same_file(target, file) for file in sources):
         raise UsageError(say("{target} is the source itself", target=target))
-    if target.is_dir():
+    if isinstance(target, Path) and target.is_dir():
         raise UsageError(say("{target} is a folder; name a file", target=target))
     if target.exists() and not force:
         raise UsageError(say("{target} exists; add --force to replace it", target=target))
@@ -241,8 +242,8 @@ def _check_ties(opened: Source) -> None:
 
 
 def convert(
-    source: Path | Source,
-    target: Path,
+    source: Location | str | Source,
+    target: Location | str,
     layers: Mapping[str, LayerSpec] | Knowledge | None = None,
     *,
     shards: int | None = None,
@@ -258,24 +259,30 @@ def convert(
 ) -> Conversion:
     """Convert ``source`` to the other framework's ``target`` and prove it by reading it back.
 
+    Either may be in a store: ``s3://bucket/model.safetensors`` (`converter.stores`).
+
     ``layers`` and ``options`` are those of `open_source`. A target ``*.index.json`` is written as
     ``shards`` files, or as many as ``max_shard_size`` bytes each need. ``workers`` processes do the
     work, or an ``executor``; the bytes are the same. ``progress`` is called with each tensor's name
     and its size in bytes.
 
     With ``by_shard``, an executor has a whole shard to do at a time, as one must whose workers are on other
-    machines (`converter.engines.Engine`); a shard stays when another fails, and is not done again. With
-    ``part``, only that part of the shards is written, to be published by `finish` when all parts are there.
-    Either way results are always verified, and ``progress`` is called with each shard's name.
+    machines (`converter.engines.Engine`); a shard stays when another fails, and is not done again. It is so
+    where either end is in a store. With ``part``, only that part of the shards is written, to be published
+    by `finish` when all parts are there. Either way results are always verified, and ``progress`` is called
+    with each shard's name.
 
     Raises `UsageError` for paths and formats that cannot be meant, `converter.FormatError` for a bad
     source, `converter.PlanError` for tensors that do not fit and `converter.VerifyError` if the
     written file is not as planned; ``target`` then is what it was before, or absent.
     """
     opened = source if isinstance(source, Source) else open_source(source, layers, **options)
+    target = locate(target)
     planned = opened.plan()
     check_target(opened.checkpoint, planned, target, force=force)
     _check_ties(opened)
+    in_store = isinstance(target, Url) or isinstance(opened.checkpoint.file, Url)
+    by_shard |= in_store and is_sharded(target)
     if not verified and (by_shard or part is not None):
         raise UsageError(say("parts are always verified: a result is not put together on trust"))
     meant: dict[str, Any] = {"shards": shards, "max_shard_bytes": max_shard_size, "executor": executor}
@@ -290,8 +297,8 @@ def convert(
 
 
 def finish(
-    source: Path | Source,
-    target: Path,
+    source: Location | str | Source,
+    target: Location | str,
     layers: Mapping[str, LayerSpec] | Knowledge | None = None,
     *,
     shards: int | None = None,
@@ -309,6 +316,7 @@ def finish(
     or source, and else what `convert` raises; ``target`` then is what it was before, or absent.
     """
     opened = source if isinstance(source, Source) else open_source(source, layers, **options)
+    target = locate(target)
     planned = opened.plan()
     check_target(opened.checkpoint, planned, target, force=force)
     written = publish(

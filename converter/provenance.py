@@ -18,6 +18,7 @@ import numpy as np
 from converter._copy import blocks
 from converter.checkpoint import SOURCES, Extent, TensorInfo, view
 from converter.steps import Plan, Step
+from converter.stores.url import Location
 
 __all__ = [
     "PLAN",
@@ -54,7 +55,7 @@ def made_by(digest: str) -> dict[str, str]:
 
 def describe(
     made: Mapping[str, str],
-    files: Mapping[Path, Sequence[TensorInfo]],
+    files: Mapping[Location, Sequence[TensorInfo]],
     digests: Mapping[str, str] | None = None,
     *,
     hashed: bool = True,
@@ -75,16 +76,20 @@ def describe(
     return {**made, SOURCES: json.dumps(said, sort_keys=True)}
 
 
-def files_of(steps: Iterable[Step], otherwise: Path) -> dict[Path, tuple[TensorInfo, ...]]:
+def files_of(steps: Iterable[Step], otherwise: Location) -> dict[Location, tuple[TensorInfo, ...]]:
     """Return the files that steps read, and which tensors of each, by name.
 
     Tensors in memory are counted as those of the file ``otherwise``.
     """
-    found: dict[Path, dict[str, TensorInfo]] = {}
+    found: dict[str, dict[str, TensorInfo]] = {}
+    files: dict[str, Location] = {}
     for info in (info for step in steps if step.targets for info in step.sources):
         file = info.data.file if isinstance(info.data, Extent) else otherwise
-        found.setdefault(file, {})[info.name] = info
-    return {file: tuple(infos[name] for name in sorted(infos)) for file, infos in sorted(found.items())}
+        found.setdefault(file.name, {})[info.name] = info
+        files[file.name] = file  # a checkpoint's files lie beside each other, and so have names of their own
+    return {
+        files[file]: tuple(infos[name] for name in sorted(infos)) for file, infos in sorted(found.items())
+    }
 
 
 def plan_digest(plan: Plan, division: Iterable[Iterable[str]]) -> str:

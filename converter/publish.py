@@ -6,21 +6,21 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
 from converter import provenance
-from converter._output import remove_abandoned, remove_partials
 from converter._workers import Workers, employ
 from converter.checkpoint import Checkpoint
 from converter.errors import VerifyError
-from converter.execute import Shard, Written, hash_tensors, write_index
+from converter.execute import Written, hash_tensors, index_of
+from converter.folders import Folder
 from converter.messages import lines, say
-from converter.parts import Parted, held, write_part
+from converter.parts import Parted, write_part
 from converter.ranks import Part
 from converter.receipts import Receipt
 from converter.steps import Plan
+from converter.stores.url import Location
 
 __all__ = ["publish", "write_shards"]
 
@@ -30,7 +30,7 @@ _WHOLE = Part(1, 1)
 def publish(
     source: Checkpoint,
     plan: Plan,
-    target: Path,
+    target: Location,
     *,
     shards: int | None = None,
     max_shard_bytes: int | None = None,
@@ -51,29 +51,23 @@ def publish(
     receipt, and `OSError`.
     """
     whole = Parted.of(source, plan, target, shards=shards, max_shard_bytes=max_shard_bytes)
-    found = {shard.file.name: Receipt.read(whole.part_file(shard)) for shard in whole.division}
+    folder = whole.folder
+    names = [shard.file.name for shard in whole.division]
+    found = {name: folder.receipt(name) for name in names}
     receipts = {name: receipt for name, receipt in found.items() if receipt is not None}
     _refuse(target, chain(_missing(whole, receipts), _of_another_plan(whole, receipts)))
-    with employ(workers, executor) as run, held(whole.folder) as token:
+    with employ(workers, executor) as run, folder.held() as token:
         altered = _altered(whole, receipts, run, token, proven, progress)
         _refuse(target, chain(_of_other_sources(whole, receipts, run), altered))
-    remove_partials(target)
-    target.unlink(missing_ok=True)  # an index of shards that are about to be replaced
-    for shard in whole.division:
-        _take_its_name(whole, shard)
-    write_index(target, whole.division)
-    for shard in whole.division:
-        Receipt.file(whole.part_file(shard)).unlink(missing_ok=True)
-    remove_abandoned(whole.folder.glob(".*.partial.*"))
-    with suppress(OSError):  # it holds shards of another plan
-        whole.folder.rmdir()
+    folder.publish(names, index_of(whole.division))
+    folder.clear(names)
     return Written((*(shard.file for shard in whole.division), target), {})
 
 
 def write_shards(
     source: Checkpoint,
     plan: Plan,
-    target: Path,
+    target: Location,
     *,
     shards: int | None = None,
     max_shard_bytes: int | None = None,
@@ -112,7 +106,7 @@ def write_shards(
     return Written(published.files, written.casts, written.reused)
 
 
-def _refuse(target: Path, found: Iterable[str]) -> None:
+def _refuse(target: Location, found: Iterable[str]) -> None:
     listed = [say("  - {problem}", problem=problem) for problem in dict.fromkeys(found)]
     if listed:
         head = say("{target} cannot be finished, and nothing was changed:", target=target)
@@ -123,7 +117,8 @@ def _missing(whole: Parted, receipts: Mapping[str, Receipt]) -> Iterator[str]:
     """Tell which parts have not been made."""
     if not receipts:
         yield say(
-            "no part is in {folder}: run them all first, as --part 1/2 and --part 2/2", folder=whole.folder
+            "no part is in {folder}: run them all first, as --part 1/2 and --part 2/2",
+            folder=whole.folder.waiting,
         )
         return
     ours = [receipt for receipt in receipts.values() if receipt.made == whole.made]
@@ -187,31 +182,21 @@ def _altered(
 ) -> Iterator[str]:
     """Tell which parts' shards are gone, or are not what they were when the part had written them."""
     asked = [shard for shard in whole.division if shard.file.name not in proven]
-    there = [shard for shard in asked if _present(whole, shard).is_file()]
-    digests: dict[str, str] = {}
-    for number, digest in run.map(_digest, [(_present(whole, shard), token) for shard in there]):
-        digests[there[number].file.name] = digest
-        progress(there[number].file.name, there[number].nbytes)
+    found: dict[str, bool | None] = {}
+    work = [(whole.folder, shard.file.name, receipts[shard.file.name], token) for shard in asked]
+    for number, right in run.map(_has, work):
+        found[asked[number].file.name] = right
+        progress(asked[number].file.name, asked[number].nbytes)
     for name in (shard.file.name for shard in asked):
-        receipt = receipts[name]
-        if digests.get(name) != receipt.sha256:
+        if not found[name]:
             text = (
-                say("part {part}: {name} was altered after it was written: run --part {part} again")
-                if name in digests
-                else say("part {part}: {name} is gone: run --part {part} again")
+                say("part {part}: {name} is gone: run --part {part} again")
+                if found[name] is None
+                else say("part {part}: {name} was altered after it was written: run --part {part} again")
             )
-            yield text.filled(part=receipt.part, name=name)
+            yield text.filled(part=receipts[name].part, name=name)
 
 
-def _digest(work: tuple[Path, Path]) -> str:
-    return provenance.sha256(*work)
-
-
-def _present(whole: Parted, shard: Shard) -> Path:
-    """Return where a shard is: an earlier call, interrupted, may have given it its name already."""
-    file = whole.part_file(shard)
-    return file if file.is_file() else shard.file
-
-
-def _take_its_name(whole: Parted, shard: Shard) -> None:
-    _present(whole, shard).replace(shard.file)
+def _has(work: tuple[Folder, str, Receipt, Path]) -> bool | None:
+    folder, name, receipt, token = work
+    return folder.has(name, receipt, folder.watched(token))

@@ -12,10 +12,10 @@ from typing import Any
 from converter import provenance
 from converter.errors import FormatError, UsageError
 from converter.execute import Stamp
-from converter.formats._atomic import atomic_path
-from converter.formats._json import MAX_BYTES, parse
+from converter.formats._json import parse
 from converter.messages import say
 from converter.ranks import Part
+from converter.stores.url import Location
 
 __all__ = ["Read", "Receipt", "version"]
 
@@ -48,15 +48,12 @@ class Receipt:
     """The shard's size."""
     sha256: str
     """The shard's."""
-
-    @staticmethod
-    def file(shard: Path) -> Path:
-        """Return where the receipt of a shard is."""
-        return shard.with_name(f"{shard.name}.json")
+    version: str = ""
+    """What the store tells of the shard, if it is in one."""
 
     @classmethod
     def of(
-        cls, shard: Path, part: Part, metadata: Mapping[str, str], stamps: Mapping[Path, Stamp]
+        cls, shard: Path, part: Part, metadata: Mapping[str, str], stamps: Mapping[Location, Stamp]
     ) -> Receipt:
         """Make the receipt of a shard that is there, says ``metadata``, and was made from ``stamps``."""
         said = json.loads(metadata[provenance.SOURCES])
@@ -68,34 +65,28 @@ class Receipt:
         return cls(part, made, sources, shard.stat().st_size, provenance.sha256(shard))
 
     @classmethod
-    def read(cls, shard: Path) -> Receipt | None:
-        """Read the receipt of a shard; None if there is none. Raises `FormatError` for a damaged one."""
-        file = cls.file(shard)
-        try:
-            with file.open("rb") as opened:
-                content = parse(file, opened.read(MAX_BYTES + 1), "the receipt of a shard")
-        except FileNotFoundError:
-            return None
+    def parse(cls, file: Location, encoded: bytes) -> Receipt:
+        """Read a receipt that is in a file. Raises `FormatError` for a damaged one."""
+        content = parse(file, encoded, "the receipt of a shard")
         try:
             return _receipt(content)
         except (KeyError, TypeError, ValueError, UsageError) as error:
             problem = say("is no receipt of a shard; remove it, and run its part again")
             raise FormatError(file, problem) from error
 
-    def write(self, shard: Path) -> None:
-        """Leave the receipt beside the shard."""
+    def spell(self) -> bytes:
+        """Spell the receipt as `parse` reads it."""
         content = {"schema": _SCHEMA, **asdict(self), "part": str(self.part)}
-        with atomic_path(self.file(shard)) as partial:
-            partial.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
-    def reads(self, stamps: Mapping[Path, Stamp]) -> bool:
+    def reads(self, stamps: Mapping[Location, Stamp]) -> bool:
         """Tell whether the shard was made from these very files."""
         there = {file.name: (stamp[1], version(stamp)) for file, stamp in stamps.items()}
         return {name: (read.nbytes, read.version) for name, read in self.sources.items()} == there
 
 
 def version(stamp: Stamp) -> str:
-    """Return what tells a file on this machine from what it becomes when it changes."""
+    """Return what tells a file from what it becomes when it changes."""
     return str(stamp[2])
 
 
@@ -105,13 +96,12 @@ def _receipt(content: dict[str, Any]) -> Receipt:
     if not all(isinstance(content[key], dict) for key in ("made", "sources")):
         raise TypeError
     sources = {name: Read(**read) for name, read in content["sources"].items()}
-    texts = [*content["made"].values(), *(read.version for read in sources.values())]
+    texts = [content["version"], *content["made"].values(), *(read.version for read in sources.values())]
     sizes = [content["nbytes"], *(read.nbytes for read in sources.values())]
     if not all(isinstance(text, str) for text in texts) or not all(type(size) is int for size in sizes):
         raise TypeError
     digests = [content["sha256"], *(read.tensors_sha256 for read in sources.values())]
     if not all(re.fullmatch(_SHA256, digest) for digest in digests):
         raise ValueError
-    return Receipt(
-        Part.parse(content["part"]), content["made"], sources, content["nbytes"], content["sha256"]
-    )
+    said = {key: content[key] for key in ("made", "nbytes", "sha256", "version")}
+    return Receipt(part=Part.parse(content["part"]), sources=sources, **said)

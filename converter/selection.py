@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 
 from converter.checkpoint import Checkpoint, KeyPath, TensorInfo, dotted
 from converter.errors import FormatError, UsageError
@@ -155,7 +154,7 @@ def hints(checkpoint: Checkpoint, key: str | None, prefix: str | None) -> Iterat
     """Yield what a user may have meant, when a plan failed."""
     found = groups(checkpoint)
     if key is None and len(found) > 1:
-        name = PurePath(checkpoint.file).name
+        name = checkpoint.file.name
         yield say("{name} holds several dicts of tensors. To convert one of them:", name=name)
         for group in found:
             yield say(

@@ -115,7 +115,9 @@ def _place(part: Array, infos: Sequence[TensorInfo], sources: Sequence[Array]) -
         return None
     address = part.__array_interface__["data"][0]
     for info, source in zip(infos, sources, strict=True):
-        if isinstance(info.data, Extent) and not info.data.big_endian and source.size:
+        if not isinstance(info.data, Extent) or not isinstance(info.data.file, Path):
+            continue
+        if not info.data.big_endian and source.size:
             offset = address - source.__array_interface__["data"][0]
             last = sum((n - 1) * step for n, step in zip(source.shape, source.strides, strict=True))
             if offset >= 0 and offset + part.nbytes <= last + source.itemsize:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -39,6 +38,7 @@ from converter.operations import (
     invert,
 )
 from converter.steps import Plan, Step
+from converter.stores.url import Location
 
 __all__ = ["Check", "problems", "run_checks", "trailing_casts", "verify"]
 
@@ -48,7 +48,7 @@ _ALL_ALIKE = (Permute, Reshape, Cast)
 def verify(
     source: Checkpoint,
     plan: Plan,
-    target: Path | Checkpoint,
+    target: Location | str | Checkpoint,
     *,
     may_have: Callable[[str], bool] = lambda name: False,
     workers: int = 1,

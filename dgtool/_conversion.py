@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from converter import Plan, Source, Step
+    from converter.stores.url import Location
 
 __all__ = [
     "AllowMissingOption",
@@ -48,10 +49,11 @@ class UInt16(str, Enum):
 
 
 CheckpointArgument = Annotated[
-    Path,
+    str,
     typer.Argument(
         metavar="SRC",
-        help="Checkpoint: .pth, .pt, .bin, .pdparams, .safetensors, .index.json, or a folder of one.",
+        help="Checkpoint: .pth, .pt, .bin, .pdparams, .safetensors, .index.json, or a folder of one; or one "
+        "in a store, as in s3://bucket/model.safetensors.",
     ),
 ]
 ModelOption = Annotated[
@@ -150,7 +152,7 @@ UInt16Option = Annotated[
 
 
 def prepare(
-    source: Path,
+    source: Location,
     *,
     pair: str | None,
     extra_layers: bool | None,

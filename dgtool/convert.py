@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from converter import Conversion, Part
+    from converter.stores.url import Location
 
 __all__ = ["convert"]
 
@@ -43,9 +43,10 @@ _WORK = "Who does the work (the bytes are the same)"
 def convert(
     source: CheckpointArgument,
     target: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="DST", help="File to write; its suffix is its format. NAME.index.json: shards."
+            metavar="DST",
+            help="File to write, here or in a store; its suffix is its format. NAME.index.json: shards.",
         ),
     ],
     model: ModelOption = None,
@@ -161,13 +162,17 @@ def convert(
         from converter import engine as open_engine
         from converter import finish as publish
         from converter.execute import divide
+        from converter.formats import is_sharded
+        from converter.stores.url import Url, locate
 
-        by_shard = _by_shard(engine, target, verified)
+        origin, destination = locate(source), locate(target)
+        by_shard = _by_shard(engine, destination, verified)
+        in_store = is_sharded(destination) and any(isinstance(end, Url) for end in (origin, destination))
         chosen = _chosen_part(part, finish, verified)
         done = None
         with progress(quiet or json_output, doing=say("reading what there is to convert")) as shown:
             opened = prepare(
-                source,
+                origin,
                 pair=pair,
                 extra_layers=extra_layers,
                 model=model,
@@ -183,24 +188,24 @@ def convert(
                 uint16=uint16,
             )
             plan = opened.plan()
-            check_target(opened.checkpoint, plan, target, force=force)
+            check_target(opened.checkpoint, plan, destination, force=force)
             size = None if max_shard_size is None else byte_size(max_shard_size)
-            division = divide(plan, target, shards=shards, max_shard_bytes=size)
+            division = divide(plan, destination, shards=shards, max_shard_bytes=size)
             mine = division if chosen is None else chosen.share(division)
             if not dry_run:
-                told_of = len(mine) if by_shard or finish or chosen else 0
-                shown.bytes(sum(shard.nbytes for shard in mine), str(target), shards=told_of)
+                told_of = len(mine) if by_shard or in_store or finish or chosen else 0
+                shown.bytes(sum(shard.nbytes for shard in mine), str(destination), shards=told_of)
                 with open_engine(engine, workers) as executor:
                     options: dict[str, Any] = {"shards": shards, "max_shard_size": size, "executor": executor}
                     options |= {"force": force, "progress": shown.advance}
                     done = (
-                        publish(opened, target, **options)
+                        publish(opened, destination, **options)
                         if finish
-                        else run(opened, target, by_shard=by_shard, verified=verified, part=chosen, **options)
+                        else run(opened, destination, by_shard=by_shard, verified=verified, part=chosen, **options)
                     )
         if json_output:
             outcome = {
-                "target": str(target),
+                "target": str(destination),
                 "written": done is not None,
                 "verified": done is not None and verified,
                 "part": None if chosen is None else str(chosen),
@@ -222,7 +227,7 @@ def convert(
                     "shards); nothing was"
                 )
             ).filled(
-                count=len(plan.targets), source=source, part=chosen, mine=len(mine), shards=len(division)
+                count=len(plan.targets), source=origin, part=chosen, mine=len(mine), shards=len(division)
             )
             console.print(render(text), markup=False)
             return
@@ -237,7 +242,7 @@ def convert(
         if finish:
             how = say("whose parts were verified, and have been checked")
         what = what.filled(
-            target=escape(str(target)),
+            target=escape(str(destination)),
             count=len(plan.targets),
             part=chosen,
             mine=len(mine),
@@ -262,7 +267,7 @@ def _chosen_part(text: str | None, finish: bool, verified: bool) -> Part | None:
     return part_of_environment(os.environ) if text == "env" else Part.parse(text)
 
 
-def _by_shard(engine: str, target: Path, verified: bool) -> bool:
+def _by_shard(engine: str, target: Location, verified: bool) -> bool:
     """Tell whether an engine's work is whole shards. Raises `UsageError` for what it cannot do."""
     from converter import UsageError
     from converter.engines import engine_of

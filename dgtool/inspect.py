@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +22,7 @@ __all__ = ["inspect"]
 
 def inspect(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CKPT", help="Any checkpoint that `dgtool convert` reads.")
+        str, typer.Argument(metavar="CKPT", help="Any checkpoint that `dgtool convert` reads.")
     ],
     model: ModelOption = None,
     model_python: ModelPythonOption = None,

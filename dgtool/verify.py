@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,7 +33,7 @@ __all__ = ["verify"]
 def verify(
     source: CheckpointArgument,
     target: Annotated[
-        Path,
+        str,
         typer.Argument(metavar="DST", help="Checkpoint that is said to hold SRC, converted by any means."),
     ],
     model: ModelOption = None,
@@ -68,10 +67,13 @@ def verify(
     """
     with errors_to_exit_codes(json_output):
         from converter import verify as run
+        from converter.stores.url import locate
+
+        origin, destination = locate(source), locate(target)
 
         with progress(quiet or json_output, doing=say("reading what there is to verify")) as shown:
             opened = prepare(
-                source,
+                origin,
                 pair=pair,
                 extra_layers=extra_layers,
                 model=model,
@@ -87,16 +89,18 @@ def verify(
                 uint16=uint16,
             )
             plan = opened.plan()
-            shown.bytes(sum(info.nbytes for info in plan.targets), str(target))
-            run(opened.checkpoint, plan, target, may_have=opened.only_in_target(), progress=shown.advance)
+            shown.bytes(sum(info.nbytes for info in plan.targets), str(destination))
+            run(
+                opened.checkpoint, plan, destination, may_have=opened.only_in_target(), progress=shown.advance
+            )
         if json_output:
-            print_json({**plan_as_json(plan, opened), "target": str(target), "verified": True})
+            print_json({**plan_as_json(plan, opened), "target": str(destination), "verified": True})
         else:
             output_console(quiet).print(
                 _(
                     "{target} holds {source}: {count} tensors agree bit for bit",
-                    target=target,
-                    source=source,
+                    target=destination,
+                    source=origin,
                     count=len(plan.targets),
                 ),
                 markup=False,

@@ -9,6 +9,7 @@ from converter.errors import FormatError, UsageError
 from converter.formats import paddle, safetensors, sharded, torch
 from converter.formats._layout import Format
 from converter.messages import said, say
+from converter.stores.url import Location, Url, locate
 
 __all__ = ["FORMATS", "format_of", "is_sharded", "open_checkpoint"]
 
@@ -17,12 +18,12 @@ _SUFFIXES = (*(suffix for module in FORMATS for suffix in module.SUFFIXES), *sha
 _MOST_NAMED = 10
 
 
-def is_sharded(path: Path) -> bool:
+def is_sharded(path: Location) -> bool:
     """Tell whether a path is that of an index of several files."""
     return path.name.endswith(sharded.SUFFIXES)
 
 
-def format_of(path: Path) -> Format:
+def format_of(path: Location) -> Format:
     """Choose the format by the file's suffix; for an index, that of its shards.
 
     Raises `UsageError` for an unknown one.
@@ -42,16 +43,19 @@ def format_of(path: Path) -> Format:
     )
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Open a checkpoint of any known format, or the only one in a folder.
+def open_checkpoint(path: Location | str) -> Checkpoint:
+    """Open a checkpoint of any known format, or the only one in a folder; ``s3://...`` is in a store.
 
     Raises `UsageError` for an unknown suffix, a path that is no file and a folder that leaves a
     choice, `FormatError` for a file that is not what its suffix says.
     """
-    if path.is_dir():
+    path = locate(path)
+    if isinstance(path, Path) and path.is_dir():
         path = _only_one_in(path)
     module = format_of(path)
-    if not path.is_file():
+    if isinstance(path, Url):
+        path = path.pinned()
+    elif not path.is_file():
         raise UsageError(say("{path}: no such file", path=path))
     try:
         return sharded.read(path, module.read) if is_sharded(path) else module.read(path)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from converter.errors import FormatError
+from converter.stores.url import Location
 
 __all__ = ["MAX_BYTES", "parse", "strings"]
 
@@ -16,7 +16,7 @@ MAX_BYTES = 32 << 20
 _MAX_PARTS = 3_000_000
 
 
-def parse(path: Path, content: bytes, what: str) -> dict[str, Any]:
+def parse(path: Location, content: bytes, what: str) -> dict[str, Any]:
     """Parse a JSON object. Raises `FormatError` if it is none, is too large or has a key twice."""
     if len(content) > MAX_BYTES or sum(map(content.count, (b",", b":", b"[", b"{"))) > _MAX_PARTS:
         raise FormatError(path, f"{what} is too large: {len(content)} bytes")
@@ -37,7 +37,7 @@ def parse(path: Path, content: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def strings(path: Path, content: bytes, what: str) -> dict[str, str]:
+def strings(path: Location, content: bytes, what: str) -> dict[str, str]:
     """Parse a JSON object of strings."""
     value = parse(path, content, what)
     if not all(isinstance(item, str) for item in value.values()):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Protocol
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from converter.checkpoint import Array, Checkpoint, Framework, KeyPath, Scalar, TensorInfo, dotted
 from converter.errors import UsageError
 from converter.messages import say
+from converter.stores.url import Location
 
 __all__ = ["Builder", "Format", "Layout", "write"]
 
@@ -41,7 +41,7 @@ class Format(Protocol):
     NEEDS_CHECKSUMS: bool
     """Whether `layout` wants the CRC-32 of every tensor's elements for the final bytes."""
 
-    def read(self, path: Path) -> Checkpoint:
+    def read(self, path: Location) -> Checkpoint:
         """Open a file: index only. Raises `converter.FormatError`."""
 
     def layout(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from converter.checkpoint import KeyPath, Scalar, dotted
 from converter.errors import FormatError, UsageError
 from converter.messages import say
+from converter.stores.url import Location
 
 __all__ = ["IntKey", "flatten", "nest"]
 
@@ -32,7 +32,7 @@ class IntKey(str):
 
 
 def flatten(
-    path: Path,
+    path: Location,
     tree: Any,
     leaf: type[Leaf],
     unwrap: Callable[[KeyPath, Any], Any] = lambda keys, value: value,
@@ -78,7 +78,7 @@ def _entries(keys: KeyPath, group: Mapping[str | int, Any], budget: _Budget) -> 
 class _Budget:
     """How many entries a file may have, and how deep they may nest."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self.path = path
         self.entries = self.characters = 0
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import pickle
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from converter.formats._stand_ins import (
     PickledArray,
     StateDict,
 )
+from converter.stores.url import Location
 
 __all__ = ["NUMPY_GLOBALS", "load", "safe_load"]
 
@@ -277,7 +277,7 @@ _STEPS: dict[bytes, _Step] = {
 
 def load(
     file: IO[bytes],
-    path: Path,
+    path: Location,
     allowed: Globals,
     persistent: Callable[[Any], Any] | None = None,
     end: int | None = None,
@@ -302,7 +302,7 @@ def load(
         raise FormatError(path, f"cannot be read safely: at offset {machine.step_at}, {reason}") from error
 
 
-def safe_load(file: IO[bytes], path: Path, allowed: Globals) -> Any:
+def safe_load(file: IO[bytes], path: Location, allowed: Globals) -> Any:
     """Read one pickle as `load` does, with its arrays in memory. For small files, not checkpoints."""
     value = load(file, path, allowed)
     try:
@@ -311,7 +311,7 @@ def safe_load(file: IO[bytes], path: Path, allowed: Globals) -> Any:
         raise FormatError(path, "cannot be read safely: it nests too deeply") from error
 
 
-def _arrays(value: Any, path: Path, seen: dict[int, Any]) -> Any:
+def _arrays(value: Any, path: Location, seen: dict[int, Any]) -> Any:
     """Replace the stand-ins by the arrays they hold, in dicts, lists and tuples.
 
     ``seen`` keeps shared parts shared: without it a small pickle could ask for exponential work.

@@ -11,13 +11,13 @@ import pickle
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from converter.checkpoint import Array, Extent, KeyPath, TensorInfo, dotted
 from converter.errors import FormatError
+from converter.stores.url import Location
 
 __all__ = [
     "HEAD_BYTES",
@@ -123,7 +123,7 @@ class PickledArray:
         self.objects, self._data = (data, None) if isinstance(data, list) else (None, data)
         self._big_endian, self._fortran_order = dtype.big_endian, bool(fortran_order)
 
-    def info(self, keys: KeyPath, path: Path) -> TensorInfo:
+    def info(self, keys: KeyPath, path: Location) -> TensorInfo:
         """Tell what and where in ``path`` it is; protocol 2 spells arrays as text, and they are in memory."""
         if self._data is None:
             raise FormatError(path, f"'{dotted(keys)}' is an array of Python objects, or of nothing")

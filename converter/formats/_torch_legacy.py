@@ -7,13 +7,13 @@ keys, every storage: its number of elements as an int64, and the elements.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import IO, Any
 
 from converter.checkpoint import Checkpoint
 from converter.errors import FormatError
 from converter.formats._pickle import load
 from converter.formats._torch_pickle import GLOBALS, Storage, checkpoint, persistent
+from converter.stores.url import Location
 
 __all__ = ["read", "recognises"]
 
@@ -30,7 +30,7 @@ def recognises(file: IO[bytes]) -> bool:
     return start[2 : 2 + len(_MAGIC)] == _MAGIC or start[_TAR_MAGIC[0] :] == _TAR_MAGIC[1]
 
 
-def read(file: IO[bytes], path: Path) -> Checkpoint:
+def read(file: IO[bytes], path: Location) -> Checkpoint:
     """Open a legacy checkpoint. Raises `FormatError` for a damaged or hostile one, and for the tar format."""
     if file.read(1) != b"\x80":
         raise FormatError(path, "is a tar file of before Torch 0.1.10; save it again with a newer Torch")

@@ -6,7 +6,6 @@ import math
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from converter.checkpoint import BFLOAT16, Checkpoint, Extent, KeyPath, TensorInfo
 from converter.formats._nested import flatten
 from converter.formats._stand_ins import NUMPY_GLOBALS, Globals, as_tuple
+from converter.stores.url import Location
 
 __all__ = ["GLOBALS", "STORAGES", "UNTYPED", "Storage", "checkpoint", "persistent"]
 
@@ -132,7 +132,7 @@ def persistent(key: Any) -> Storage:
     raise pickle.UnpicklingError("a storage is malformed")
 
 
-def checkpoint(path: Path, tree: Any, start: Callable[[Storage], int]) -> Checkpoint:
+def checkpoint(path: Location, tree: Any, start: Callable[[Storage], int]) -> Checkpoint:
     """Make a checkpoint of what a pickle held; ``start`` tells where a storage's bytes are in the file."""
     leaves, scalars = flatten(path, tree, _Tensor)
     # One tensor's storage may be another's, under the same key; each has to fit by itself.
@@ -142,7 +142,7 @@ def checkpoint(path: Path, tree: Any, start: Callable[[Storage], int]) -> Checkp
     return Checkpoint(path, "torch", tensors, scalars)
 
 
-def _info(path: Path, keys: KeyPath, tensor: _Tensor, start: int) -> TensorInfo:
+def _info(path: Location, keys: KeyPath, tensor: _Tensor, start: int) -> TensorInfo:
     shape = tensor.shape
     usual = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     contiguous = all(

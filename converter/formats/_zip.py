@@ -11,12 +11,12 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 from converter.checkpoint import TensorInfo
 from converter.errors import FormatError
 from converter.formats._layout import Builder, Layout
+from converter.stores.url import Location
 
 __all__ = ["Entry", "Writer", "check", "content", "directory", "start"]
 
@@ -34,6 +34,7 @@ _ZIP64_TAG = 1
 _IN_ZIP64 = 0xFFFFFFFF
 _MAX_DIRECTORY_BYTES = 16 << 20
 _CHUNK_BYTES = 1 << 20
+_USUAL_EXTRA_BYTES = 128  # what pads to 64 bytes, and sizes of 64 bits
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,13 @@ class Entry:
     limit: int
     """Where the next entry or the directory begins."""
 
+    @property
+    def header(self) -> tuple[int, int]:
+        """Where the local header is: most of it, if its extra fields are long."""
+        return self.offset, self.offset + _LOCAL.size + len(self.name) + _USUAL_EXTRA_BYTES
 
-def directory(file: IO[bytes], path: Path) -> dict[str, Entry]:
+
+def directory(file: IO[bytes], path: Location) -> dict[str, Entry]:
     """Read an archive's directory.
 
     Raises `FormatError` unless the file is one archive from its first byte to its last, with every
@@ -96,7 +102,7 @@ def _decoded(name: bytes, flags: int) -> str:
     return name.decode("utf-8" if flags & _UTF8 else "cp437", "replace")
 
 
-def _directory_range(file: IO[bytes], path: Path) -> tuple[int, int]:
+def _directory_range(file: IO[bytes], path: Location) -> tuple[int, int]:
     """Return where the directory begins and ends."""
     end = file.seek(0, 2) - _END.size
     record = _read_at(file, end, _END)
@@ -136,7 +142,7 @@ def _with_zip64(extra: bytes, values: tuple[int, ...]) -> Iterator[int]:
         yield numbers.pop(0) if value == _IN_ZIP64 and numbers else value
 
 
-def start(file: IO[bytes], path: Path, entry: Entry) -> int:
+def start(file: IO[bytes], path: Location, entry: Entry) -> int:
     """Return the offset of an entry's content. Raises `FormatError` if it does not lie in its entry."""
     header = _read_at(file, entry.offset, _LOCAL)
     if header is None or header[0] != b"PK\x03\x04" or header[3:5] != (entry.flags, _STORED):
@@ -149,7 +155,7 @@ def start(file: IO[bytes], path: Path, entry: Entry) -> int:
     return begin
 
 
-def check(file: IO[bytes], path: Path, entry: Entry) -> int:
+def check(file: IO[bytes], path: Location, entry: Entry) -> int:
     """Return the offset of an entry's content, having compared it with its checksum."""
     begin = start(file, path, entry)
     file.seek(begin)
@@ -162,7 +168,7 @@ def check(file: IO[bytes], path: Path, entry: Entry) -> int:
     return begin
 
 
-def content(file: IO[bytes], path: Path, entry: Entry, most: int) -> bytes:
+def content(file: IO[bytes], path: Location, entry: Entry, most: int) -> bytes:
     """Return a small entry's content, compared with its checksum."""
     if entry.size > most:
         raise FormatError(path, f"its entry '{entry.name[:80]}' is too large: {entry.size} bytes")

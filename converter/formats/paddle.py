@@ -18,7 +18,6 @@ import pickle
 import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -43,6 +42,7 @@ from converter.formats._pickle import load
 from converter.formats._spell import global_opcode, plain, spell, tuple_opcodes
 from converter.formats._stand_ins import NUMPY_GLOBALS, PickledArray
 from converter.messages import say
+from converter.stores.url import Location
 
 __all__ = ["FRAMEWORK", "NEEDS_CHECKSUMS", "SUFFIXES", "layout", "read", "reinterpret", "write"]
 
@@ -60,7 +60,7 @@ _CODES = {
 """The dtypes that Paddle has, and how numpy's pickles spell them."""
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: Location) -> Checkpoint:
     """Open a Paddle checkpoint, nested or flat. bfloat16 tensors show as uint16, as they are stored.
 
     Raises `FormatError` for a damaged or hostile file.
@@ -95,13 +95,13 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(path, "paddle", tensors, scalars, metadata, parameter_names=names)
 
 
-def _name_table(path: Path, table: Any) -> dict[str, str]:
+def _name_table(path: Location, table: Any) -> dict[str, str]:
     if isinstance(table, dict) and all(isinstance(name, str) for name in (*table, *table.values())):
         return table
     raise FormatError(path, say("its {table} is not a table of names", table=_NAME_TABLE))
 
 
-def _read_metadata(file: IO[bytes], path: Path) -> dict[str, str]:
+def _read_metadata(file: IO[bytes], path: Location) -> dict[str, str]:
     """Read what `layout` leaves behind ``PROTO``, if it is there."""
     start = file.read(7)
     if len(start) < 7 or start[2:3] != pickle.BINUNICODE:

@@ -12,8 +12,10 @@ names the tensors for which that is ambiguous.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import IO, Any
 
 import numpy as np
@@ -34,6 +36,7 @@ from converter.formats import _layout
 from converter.formats._json import MAX_BYTES, parse
 from converter.formats._layout import Builder, Layout
 from converter.messages import said, say
+from converter.stores.url import Location
 
 __all__ = ["FRAMEWORK", "NEEDS_CHECKSUMS", "SUFFIXES", "layout", "read", "write"]
 
@@ -70,7 +73,7 @@ _MAX_DOTS = 64  # further ones split nothing; `_metadata` spells such key paths 
 _ALIGNMENT = 8
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: Location) -> Checkpoint:
     """Open a safetensors file.
 
     Raises `FormatError` for a file that the safetensors library refuses or a dtype not in the table.
@@ -84,8 +87,9 @@ def read(path: Path) -> Checkpoint:
                 path, say("is not a safetensors file: its header would have {length} bytes", length=length)
             )
         encoded = file.read(length)
+        size = file.seek(0, 2)
     try:
-        with safetensors.safe_open(path, framework="np"):
+        with _as_file(path, encoded, size) as here, safetensors.safe_open(here, framework="np"):
             pass  # The library has checked the header: its JSON, its offsets and that they fill the file.
     except safetensors.SafetensorError as error:
         raise FormatError(path, say("is not a safetensors file: {error}", error=said(error))) from error
@@ -109,7 +113,20 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(path, framework, tensors, metadata=foreign)
 
 
-def _key_paths(path: Path, metadata: Mapping[str, str]) -> Callable[[str], KeyPath]:
+@contextmanager
+def _as_file(path: Location, header: bytes, size: int) -> Iterator[Path]:
+    """Give a file of this machine to the library: of one in a store, its header and its size."""
+    if isinstance(path, Path):
+        yield path
+        return
+    with NamedTemporaryFile(prefix="dgtool-header-") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(size)
+        file.flush()
+        yield Path(file.name)
+
+
+def _key_paths(path: Location, metadata: Mapping[str, str]) -> Callable[[str], KeyPath]:
     """Return the function from a dotted name to its key path that the file's metadata describes."""
     try:
         groups = [tuple(group) for group in json.loads(metadata.get(_GROUPS, "[]"))]

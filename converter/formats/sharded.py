@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from converter.checkpoint import SOURCES, Checkpoint, Framework, KeyPath, Scalar, TensorInfo
-from converter.errors import FormatError
+from converter.errors import FormatError, UsageError
 from converter.formats._json import MAX_BYTES, parse
 from converter.messages import say
+from converter.stores.url import Location, Url
 
 __all__ = ["FRAMEWORK", "SUFFIXES", "index", "read", "shard_name"]
 
@@ -22,9 +25,10 @@ SUFFIXES: tuple[str, ...] = (".index.json",)
 FRAMEWORK: Framework | None = None  # its shards'
 
 _TOTAL_SIZE = "total_size"
+_AT_ONCE = 8
 
 
-def read(path: Path, read_shard: Callable[[Path], Checkpoint]) -> Checkpoint:
+def read(path: Location, read_shard: Callable[[Location], Checkpoint]) -> Checkpoint:
     """Open an index and, by ``read_shard``, every file that it names.
 
     Raises `FormatError` unless every tensor is in the file that the index names, and nowhere else,
@@ -44,7 +48,14 @@ def read(path: Path, read_shard: Callable[[Path], Checkpoint]) -> Checkpoint:
     tensors: dict[str, TensorInfo] = {}
     scalars: dict[KeyPath, Scalar] = {}
     parameter_names: dict[str, str] = {}
-    shards = {name: read_shard(_beside(path, name)) for name in sorted(set(weight_map.values()))}
+    names = sorted(set(weight_map.values()))
+    if isinstance(path, Url):  # what takes time is the way there and back
+        with ThreadPoolExecutor(_AT_ONCE, "opener") as pool:
+            shards = dict(
+                zip(names, pool.map(lambda name: read_shard(_beside(path, name)), names), strict=True)
+            )
+    else:
+        shards = {name: read_shard(_beside(path, name)) for name in names}
     first, *others = shards.values()
     for name, shard in shards.items():
         for tensor in shard.tensors:
@@ -98,11 +109,16 @@ def _common(shard: Checkpoint) -> dict[str, str]:
     return {key: value for key, value in shard.metadata.items() if key != SOURCES}
 
 
-def _beside(path: Path, name: str) -> Path:
+def _beside(path: Location, name: str) -> Location:
     """Return the file of that name beside the index. Raises `FormatError` if it leads elsewhere.
 
     Where the index is a link, as in Hugging Face's cache, its target's folder is as good as its own.
     """
+    if isinstance(path, Url):
+        with suppress(UsageError):  # there is none
+            if PurePosixPath(name).name == name:
+                return path.with_name(name).pinned()
+        raise FormatError(path, say("it names '{name}', which is no file beside it", name=name[:80]))
     shard = path.parent / name
     try:
         homes = {path.parent.resolve(strict=True), path.resolve(strict=True).parent}
@@ -123,7 +139,7 @@ def index(weight_map: Mapping[str, str], total_size: int, metadata: Mapping[str,
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 
-def shard_name(path: Path, number: int, count: int) -> str:
+def shard_name(path: Location, number: int, count: int) -> str:
     """Name the shard of an index as Hugging Face does, from 1: ``model-00001-of-00002.safetensors``."""
     whole = Path(path.name.removesuffix(SUFFIXES[0]))
     return f"{whole.stem}-{number:05}-of-{count:05}{whole.suffix}"

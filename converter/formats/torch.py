@@ -14,7 +14,6 @@ import math
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import IO
 
 from converter.checkpoint import Array, Checkpoint, Framework, KeyPath, Scalar, TensorInfo
@@ -27,6 +26,8 @@ from converter.formats._pickle import load
 from converter.formats._spell import global_opcode, plain, spell, tuple_opcodes
 from converter.formats._torch_pickle import GLOBALS, STORAGES, UNTYPED, Storage, checkpoint, persistent
 from converter.messages import say
+from converter.stores.reader import prefetch
+from converter.stores.url import Location
 
 __all__ = ["FRAMEWORK", "NEEDS_CHECKSUMS", "SUFFIXES", "layout", "read", "write"]
 
@@ -40,7 +41,7 @@ _METADATA = "dgtool.json"
 _MAX_BYTEORDER_BYTES = 16
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: Location) -> Checkpoint:
     """Open a Torch checkpoint, nested or flat.
 
     Raises `FormatError` for a damaged or hostile file and for dtypes that are not in the table.
@@ -64,6 +65,8 @@ def read(path: Path) -> Checkpoint:
         if file.tell() != begin + program.size:
             raise FormatError(path, say("has bytes after its pickle, at offset {tell}", tell=file.tell()))
 
+        prefetch(file, (found.header for found in entries.values()))
+
         def start(storage: Storage) -> int:
             found = entry(f"data/{storage.key}")
             if found is None or found.size < storage.nbytes:
@@ -76,7 +79,7 @@ def read(path: Path) -> Checkpoint:
     return replace(opened, metadata=strings(path, metadata, f"its entry {_METADATA}"))
 
 
-def _root(path: Path, entries: Mapping[str, object]) -> str:
+def _root(path: Location, entries: Mapping[str, object]) -> str:
     roots = [name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl")]
     if len(roots) != 1 or roots[0].count("/") != 1:
         raise FormatError(path, say("is a zip file, but not one that torch.save wrote"))

@@ -116,9 +116,10 @@ for delay in moments:
     seen[state] = seen.get(state, 0) + 1
     assert shards or state != "shards"
     assert not finished or state == "new"
-    there_now = contents(kept_in)
+    receipts = contents(kept_in)
+    there_now = {**contents(out), **receipts}
     whole = sum(
-        content == expected[name] and (not count or f"{name}.json" in there_now)
+        content == expected[name] and (not count or f"{name}.json" in receipts)
         for name, content in there_now.items() if name in shard_names
     )
     reused = convert(out)

@@ -1,0 +1,243 @@
+"""What is asked of stores, by fsspec; here alone it is asked again when it fails, and errors get words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from converter.errors import StoreError, UsageError
+from converter.messages import say
+from converter.names import printable
+from converter.stores.url import Status, Url, without_secrets
+
+__all__ = ["copy", "fetch", "put", "put_bytes", "read", "read_all", "remove", "status"]
+
+_ATTEMPTS = 5
+_FIRST_WAIT_SECONDS = 0.2  # at most; doubled with each attempt, a random part of it
+_LONGEST_WAIT_SECONDS = 20.0
+_PIECE_BYTES = 8 << 20
+_BYTES_AT_ONCE = 32 << 20
+_MOST_AT_ONCE = 16
+
+_VERSIONS = ("ETag", "etag", "blob_id", "generation", "md5Hash", "mtime", "LastModified", "created")
+"""Where stores tell a file's version, the best first."""
+
+_EXTRAS: Mapping[str, str] = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "hf": "hf"}
+"""The extra that has what a kind of store needs."""
+
+Result = TypeVar("Result")
+
+
+class _ShortReadError(OSError):
+    """The store has sent less than it was asked for, or more."""
+
+
+class _GivenUpError(Exception):
+    """Nobody waits for it any more."""
+
+
+_FINAL = (
+    FileNotFoundError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    NotImplementedError,
+    _GivenUpError,
+    ImportError,
+    TypeError,
+    ValueError,
+)
+"""What will not be otherwise when it is tried again. All else may."""
+
+
+def status(url: Url) -> Status | None:
+    """Return what the store tells of a file, now; None if there is none."""
+
+    def ask(system: Any, path: str) -> Status | None:
+        system.invalidate_cache(path)
+        try:
+            told = system.info(path)
+        except FileNotFoundError:
+            return None
+        if told["type"] != "file":
+            return None
+        versions = (str(told[key]) for key in _VERSIONS if told.get(key))
+        return Status(told["size"], next(versions, None) or system.ukey(path))
+
+    return _ask(url, ask)
+
+
+def read(url: Url, start: int, end: int) -> bytes:
+    """Read a range of a file."""
+
+    def ask(system: Any, path: str) -> bytes:
+        if system.async_impl:
+            content = system.cat_file(path, start=start, end=end)
+        else:  # others would read ahead
+            with system.open(path, "rb", cache_type="none") as file:
+                file.seek(start)
+                content = file.read(end - start)
+        if len(content) != end - start:
+            raise _ShortReadError(f"{len(content)} bytes came, of {end - start}")
+        return bytes(content)
+
+    return _ask(url, ask) if end > start else b""
+
+
+def read_all(url: Url, most: int) -> bytes | None:
+    """Read a small file, or its first ``most`` bytes; None if there is none."""
+    found = status(url)
+    return None if found is None else read(url, 0, min(found.nbytes, most))
+
+
+def fetch(
+    url: Url,
+    ranges: Iterable[tuple[int, int]],
+    put: Callable[[int, bytes], object],
+    going_on: Callable[[], object] = lambda: None,
+) -> None:
+    """Read ranges of a file, some at once; ``put`` is called with offset and bytes, in any order.
+
+    ``going_on`` is called before each request, and may raise.
+    """
+
+    def one(piece: tuple[int, int]) -> None:
+        going_on()
+        put(piece[0], read(url, *piece))
+
+    pieces = list(_pieces(ranges))
+    if len(pieces) == 1:
+        one(pieces[0])
+        return
+    largest = max((end - start for start, end in pieces), default=_PIECE_BYTES)
+    with ThreadPoolExecutor(min(_MOST_AT_ONCE, _BYTES_AT_ONCE // largest), "fetcher") as pool:
+        for _ in pool.map(one, pieces):
+            pass
+
+
+def _pieces(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    for start, end in ranges:
+        for at in range(start, end, _PIECE_BYTES):
+            yield at, min(end, at + _PIECE_BYTES)
+
+
+def put(url: Url, file: Path, going_on: Callable[[], object] = lambda: None) -> Status:
+    """Put a file into a store, in parts if it is large; it is there when it is whole.
+
+    ``going_on`` is called between parts, and may raise.
+    """
+    from fsspec.callbacks import Callback
+
+    reasons: list[Exception] = []
+
+    class Going(Callback):  # type: ignore[misc]
+        def call(self, *_: object, **__: object) -> None:
+            try:
+                going_on()
+            except Exception as error:
+                reasons.append(error)
+                raise _GivenUpError from error
+
+    try:
+        _ask(url, lambda system, path: system.put_file(str(file), path, callback=Going()))
+    except _GivenUpError:
+        raise reasons[0] from None
+    return _arrived(url, file.stat().st_size)
+
+
+def put_bytes(url: Url, content: bytes) -> Status:
+    """Put a small file into a store."""
+    _ask(url, lambda system, path: system.pipe_file(path, content))
+    return _arrived(url, len(content))
+
+
+def copy(source: Url, target: Url) -> Status:
+    """Have the store copy a file of its own."""
+    found = source.pinned().opened
+    assert found is not None
+    _ask(target, lambda system, path: system.cp_file(system._strip_protocol(source.address), path))
+    return _arrived(target, found.nbytes)
+
+
+def remove(url: Url) -> None:
+    """Remove a file, if it is there."""
+
+    def ask(system: Any, path: str) -> None:
+        with suppress(FileNotFoundError):
+            system.rm_file(path)
+
+    _ask(url, ask)
+
+
+def _arrived(url: Url, nbytes: int) -> Status:
+    found = status(url)
+    if found is None or found.nbytes != nbytes:
+        there = say("nothing") if found is None else say("{nbytes} bytes", nbytes=found.nbytes)
+        raise StoreError(
+            say(
+                "{url}: the store says that it has {there}, of {nbytes} bytes",
+                url=url,
+                there=there,
+                nbytes=nbytes,
+            )
+        )
+    return found
+
+
+def _ask(url: Url, question: Callable[[Any, str], Result]) -> Result:
+    """Ask a store something, again if that may help.
+
+    Raises `StoreError`, without the client's own error, which may have a signed address in it.
+    """
+    system, path = _open(url)
+    from tenacity import (
+        Retrying,
+        retry_if_exception_type,
+        retry_if_not_exception_type,
+        stop_after_attempt,
+        wait_random_exponential,
+    )
+
+    attempts = Retrying(
+        stop=stop_after_attempt(_ATTEMPTS),
+        wait=wait_random_exponential(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS),
+        retry=retry_if_exception_type(Exception) & retry_if_not_exception_type(_FINAL),
+        reraise=True,
+    )
+    try:
+        return attempts(question, system, path)
+    except _GivenUpError:
+        raise
+    except NotImplementedError:
+        raise UsageError(say("{url}: this kind of store cannot be written to", url=url)) from None
+    except Exception as error:
+        problem = printable(without_secrets(str(error).strip() or type(error).__name__))
+        raise StoreError(say("{url}: {problem}", url=url, problem=problem)) from None
+
+
+def _open(url: Url) -> tuple[Any, str]:
+    """Return the library's way into a store, and the file's path in it."""
+    extra = _EXTRAS.get(url.scheme, "remote")
+    needed = say(
+        "{scheme}:// needs packages that are not installed: pip install 'dgtool[{extra}]'",
+        scheme=url.scheme,
+        extra=extra,
+    )
+    try:
+        import tenacity  # noqa: F401
+        from fsspec.core import url_to_fs
+    except ImportError:
+        raise UsageError(needed) from None
+    try:
+        # What others change has to be seen: no listing is kept.
+        system, path = url_to_fs(url.address, use_listings_cache=False)
+    except ImportError:
+        raise UsageError(needed) from None
+    except ValueError as error:
+        raise UsageError(
+            say("{url}: {problem}", url=url, problem=printable(without_secrets(str(error))))
+        ) from None
+    return system, path
