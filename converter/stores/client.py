@@ -28,6 +28,13 @@ _VERSIONS = ("ETag", "etag", "blob_id", "generation", "md5Hash", "mtime", "LastM
 _EXTRAS: Mapping[str, str] = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "hf": "hf"}
 """The extra that has what a kind of store needs."""
 
+_PART_BYTES = 16 << 20
+_PARTS: Mapping[str, Mapping[str, int]] = {
+    **dict.fromkeys(("s3", "s3a"), {"chunksize": _PART_BYTES, "max_concurrency": 4}),
+    **dict.fromkeys(("gs", "gcs"), {"chunksize": _PART_BYTES}),
+}
+"""How a kind of store's client is asked to put large files: what it has in memory is bounded by this."""
+
 Result = TypeVar("Result")
 
 
@@ -74,23 +81,32 @@ def read(url: Url, start: int, end: int) -> bytes:
     """Read a range of a file."""
 
     def ask(system: Any, path: str) -> bytes:
-        if system.async_impl:
-            content = system.cat_file(path, start=start, end=end)
-        else:  # others would read ahead
-            with system.open(path, "rb", cache_type="none") as file:
-                file.seek(start)
-                content = file.read(end - start)
+        content = _range(system, path, start, end)
         if len(content) != end - start:
             raise _ShortReadError(f"{len(content)} bytes came, of {end - start}")
-        return bytes(content)
+        return content
 
     return _ask(url, ask) if end > start else b""
 
 
+def _range(system: Any, path: str, start: int, end: int) -> bytes:
+    if system.async_impl:
+        return bytes(system.cat_file(path, start=start, end=end))
+    with system.open(path, "rb", cache_type="none") as file:  # and does not read ahead
+        file.seek(start)
+        return bytes(file.read(end - start))
+
+
 def read_all(url: Url, most: int) -> bytes | None:
     """Read a small file, or its first ``most`` bytes; None if there is none."""
-    found = status(url)
-    return None if found is None else read(url, 0, min(found.nbytes, most))
+
+    def ask(system: Any, path: str) -> bytes | None:
+        try:
+            return _range(system, path, 0, most)
+        except FileNotFoundError:
+            return None
+
+    return _ask(url, ask)
 
 
 def fetch(
@@ -141,17 +157,17 @@ def put(url: Url, file: Path, going_on: Callable[[], object] = lambda: None) -> 
                 reasons.append(error)
                 raise _GivenUpError from error
 
+    parts = _PARTS.get(url.scheme, {})
     try:
-        _ask(url, lambda system, path: system.put_file(str(file), path, callback=Going()))
+        _ask(url, lambda system, path: system.put_file(str(file), path, callback=Going(), **parts))
     except _GivenUpError:
         raise reasons[0] from None
     return _arrived(url, file.stat().st_size)
 
 
-def put_bytes(url: Url, content: bytes) -> Status:
+def put_bytes(url: Url, content: bytes) -> None:
     """Put a small file into a store."""
     _ask(url, lambda system, path: system.pipe_file(path, content))
-    return _arrived(url, len(content))
 
 
 def copy(source: Url, target: Url) -> Status:
@@ -240,4 +256,6 @@ def _open(url: Url) -> tuple[Any, str]:
         raise UsageError(
             say("{url}: {problem}", url=url, problem=printable(without_secrets(str(error))))
         ) from None
+    if url.scheme in ("s3", "s3a"):
+        system.retries = 1  # of whole requests; those are repeated here, and not as often as both together would
     return system, path
