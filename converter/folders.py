@@ -22,6 +22,7 @@ from converter.formats._atomic import atomic_path
 from converter.formats._json import MAX_BYTES
 from converter.receipts import Receipt
 from converter.stores import client
+from converter.stores.staging import private_folder
 from converter.stores.url import Location, Url
 
 __all__ = ["Folder", "LocalFolder", "StoreFolder", "folder_of"]
@@ -145,8 +146,10 @@ class StoreFolder:
 
     @contextmanager
     def held(self) -> Iterator[Path]:
-        with tempfile.NamedTemporaryFile(prefix="dgtool-run-") as token:
-            yield Path(token.name)
+        with private_folder() as folder:
+            token = folder / "run"
+            token.touch()
+            yield token
 
     def watched(self, token: Path) -> Path | None:
         """Return nothing on another machine, where there is no such file."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from converter.errors import StoreError, UsageError
-from converter.messages import say
+from converter.messages import Message, said, say
 from converter.names import printable
 from converter.stores.url import Status, Url, without_secrets
 
@@ -30,8 +30,10 @@ _EXTRAS: Mapping[str, str] = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", 
 
 _PART_BYTES = 16 << 20
 _PARTS: Mapping[str, Mapping[str, int]] = {
-    **dict.fromkeys(("s3", "s3a"), {"chunksize": _PART_BYTES, "max_concurrency": 4}),
-    **dict.fromkeys(("gs", "gcs"), {"chunksize": _PART_BYTES}),
+    "s3": {"chunksize": _PART_BYTES, "max_concurrency": 4},
+    "s3a": {"chunksize": _PART_BYTES, "max_concurrency": 4},
+    "gs": {"chunksize": _PART_BYTES},
+    "gcs": {"chunksize": _PART_BYTES},
 }
 """How a kind of store's client is asked to put large files: what it has in memory is bounded by this."""
 
@@ -83,7 +85,9 @@ def read(url: Url, start: int, end: int) -> bytes:
     def ask(system: Any, path: str) -> bytes:
         content = _range(system, path, start, end)
         if len(content) != end - start:
-            raise _ShortReadError(f"{len(content)} bytes came, of {end - start}")
+            raise _ShortReadError(
+                say("{count} bytes came, of {asked}", count=len(content), asked=end - start)
+            )
         return content
 
     return _ask(url, ask) if end > start else b""
@@ -230,8 +234,10 @@ def _ask(url: Url, question: Callable[[Any, str], Result]) -> Result:
     except NotImplementedError:
         raise UsageError(say("{url}: this kind of store cannot be written to", url=url)) from None
     except Exception as error:
-        problem = printable(without_secrets(str(error).strip() or type(error).__name__))
-        raise StoreError(say("{url}: {problem}", url=url, problem=problem)) from None
+        text = said(error)
+        if not isinstance(text, Message):
+            text = printable(without_secrets(text.strip() or type(error).__name__))
+        raise StoreError(say("{url}: {problem}", url=url, problem=text)) from None
 
 
 def _open(url: Url) -> tuple[Any, str]:
@@ -257,5 +263,5 @@ def _open(url: Url) -> tuple[Any, str]:
             say("{url}: {problem}", url=url, problem=printable(without_secrets(str(error))))
         ) from None
     if url.scheme in ("s3", "s3a"):
-        system.retries = 1  # of whole requests; those are repeated here, and not as often as both together would
+        system.retries = 1  # of whole requests: both together would go on for minutes
     return system, path
