@@ -65,7 +65,13 @@ class Proxy(ThreadingHTTPServer):
         self.changed = lambda request: None
         self.requests = []
         self.faults = []
-        self.body_bytes = 0
+        self.body_bytes, self.lost_bytes = 0, 0
+
+    def count(self, size, lost=False):
+        """Count bytes of answers to GET, apart where the answer is not whole."""
+        with self.lock:
+            self.lost_bytes += size * lost
+            self.body_bytes += size * (not lost)
 
     def of(self, method):
         """Return the paths that were asked for by a method."""
@@ -110,22 +116,23 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "lost":  # it was done, and nobody hears of it
             return self._hang_up()
         if fault == "short":
-            content = content[: len(content) // 2]
+            return self._answer(status, headers, content[: len(content) // 2], lost=True)
         if fault == "dropped":
-            return self._answer(status, headers, content[: len(content) // 3], len(content))
+            self._answer(status, headers, content[: len(content) // 3], len(content), lost=True)
+            return self._hang_up()
         if fault == "slow":
             half = len(content) // 2
-            self._answer(status, headers, content[:half], len(content), hang_up=False)
+            self._answer(status, headers, content[:half], len(content))
             self.wfile.flush()
             time.sleep(0.3)
             self.wfile.write(content[half:])
-            proxy.body_bytes += len(content) - half
+            proxy.count(len(content) - half)
             return None
         return self._answer(status, headers, content)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815
 
-    def _answer(self, status, headers, content, length=None, hang_up=True):
+    def _answer(self, status, headers, content, length=None, lost=False):
         self.send_response(status)
         for name, value in headers:
             if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
@@ -137,10 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         if self.command == "GET":
-            self.server.body_bytes += len(content)
+            self.server.count(len(content), lost)
         self.wfile.write(content)
-        if length not in (None, len(content)) and hang_up:
-            self._hang_up()
 
     def _hang_up(self):
         self.close_connection = True
