@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from converter.checkpoint import Checkpoint, TensorInfo
     from converter.engines import engine
-    from converter.errors import ConverterError, FormatError, PlanError, Problem, UsageError, VerifyError
+    from converter.errors import (
+        ConverterError,
+        FormatError,
+        PlanError,
+        Problem,
+        StoreError,
+        UsageError,
+        VerifyError,
+    )
     from converter.execute import write
     from converter.formats import open_checkpoint
     from converter.knowledge import Assumption, Knowledge, LayerSpec, ModelError, describe
@@ -46,6 +54,7 @@ __all__ = [
     "RuleFile",
     "Source",
     "Step",
+    "StoreError",
     "TensorInfo",
     "UsageError",
     "VerifyError",
@@ -70,7 +79,7 @@ __all__ = [
 _HOMES = {
     "converter.checkpoint": "Checkpoint TensorInfo",
     "converter.engines": "engine",
-    "converter.errors": "ConverterError FormatError PlanError Problem UsageError VerifyError",
+    "converter.errors": "ConverterError FormatError PlanError Problem StoreError UsageError VerifyError",
     "converter.execute": "write",
     "converter.formats": "open_checkpoint",
     "converter.knowledge": "Assumption Knowledge LayerSpec ModelError describe",
