@@ -28,7 +28,7 @@ _VERSIONS = ("ETag", "etag", "blob_id", "generation", "md5Hash", "mtime", "LastM
 _EXTRAS: Mapping[str, str] = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "hf": "hf"}
 """The extra that has what a kind of store needs."""
 
-_PART_BYTES = 16 << 20
+_PART_BYTES = 8 << 20
 _PARTS: Mapping[str, Mapping[str, int]] = {
     "s3": {"chunksize": _PART_BYTES, "max_concurrency": 4},
     "s3a": {"chunksize": _PART_BYTES, "max_concurrency": 4},

@@ -223,7 +223,7 @@ def test_of_a_part_of_a_checkpoint_its_tensors_are_downloaded(server, bucket, ne
 
 
 def test_a_large_file_is_put_in_parts(server, bucket, tmp_path):
-    size = 34 << 20
+    size = 18 << 20
     (tmp_path / "large").write_bytes(b"0123456789abcdef" * (size // 16))
     server.fault = lambda request: "500" if request[:2] == ("PUT", 2) else None
     client.put(locate(f"s3://{bucket}/large"), tmp_path / "large")
