@@ -201,7 +201,9 @@ def convert(
                     done = (
                         publish(opened, destination, **options)
                         if finish
-                        else run(opened, destination, by_shard=by_shard, verified=verified, part=chosen, **options)
+                        else run(
+                            opened, destination, by_shard=by_shard, verified=verified, part=chosen, **options
+                        )
                     )
         if json_output:
             outcome = {
