@@ -208,6 +208,10 @@ def waits(folder, number):
     return number
 
 
+def kills_itself():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Large:
     nbytes = 10**18
 
@@ -263,7 +267,7 @@ def test_work_that_kills_every_worker_is_given_up(cluster, monkeypatch):
         engine("ray") as executor,
         pytest.raises(ChildProcessError, match=r"gave work up \(it has 1 attempts\)"),
     ):
-        executor.submit(os._exit, 1).result()
+        executor.submit(kills_itself).result()
 
 
 @pytest.mark.parametrize(
