@@ -3,8 +3,9 @@
 For each side: the loop alone, and the loop with everything recorded (gradients, parameters, buffers,
 optimizer state, every call, and the calls' tensors in the first two iterations), in one process each, from
 the start of the first iteration to the end of the last. Then `dgtool check-bp`, with oracle and diagnosis,
-and with a replica where a difference asks for one, against the slower side's bare float32 and float64 loops: once from the first iteration to the last
-alone, once as whole processes, imports included, as check-bp is. Rounds are interleaved.
+and with a replica where a difference asks for one, against the slower side's bare float32 and float64 loops:
+once from the first iteration to the last alone, once as whole processes, imports included, as check-bp is.
+Rounds are interleaved.
 
     python benchmarks/verdict.py [--rounds 3] [--iters 5] [--width 64] [--mode eval]
 """
