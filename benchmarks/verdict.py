@@ -2,9 +2,10 @@
 
 For each side: the loop alone, and the loop with everything recorded (gradients, parameters, buffers,
 optimizer state, every call, and the calls' tensors in the first two iterations), in one process each, from
-the start of the first iteration to the end of the last. Then `dgtool check-bp`, with oracle, replica and
-diagnosis, against the slower side's bare float32 and float64 loops: once from the first iteration to the last
-alone, once as whole processes, imports included, as check-bp is. Rounds are interleaved.
+the start of the first iteration to the end of the last. Then `dgtool check-bp`, with oracle and diagnosis,
+and with a replica where a difference asks for one, against the slower side's bare float32 and float64 loops:
+once from the first iteration to the last alone, once as whole processes, imports included, as check-bp is.
+Rounds are interleaved.
 
     python benchmarks/verdict.py [--rounds 3] [--iters 5] [--width 64] [--mode eval]
 """
@@ -12,6 +13,7 @@ alone, once as whole processes, imports included, as check-bp is. Rounds are int
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import subprocess
 import sys
@@ -83,12 +85,18 @@ def loop(
     return float(done.stdout.splitlines()[-1]), time.perf_counter() - start
 
 
-def check(given: argparse.Namespace, folder: str) -> float:
-    """Run the whole check and return its wall time."""
+def check(given: argparse.Namespace, folder: str) -> tuple[float, float]:
+    """Run the whole check; return its wall time and the processor time of all its processes."""
     options = ["--iters", str(given.iters), "--width", str(given.width), "--mode", given.mode, "-q"]
-    start = time.perf_counter()
+    start, before = time.perf_counter(), processor_seconds()
     subprocess.run([sys.executable, "-m", "dgtool", "check-bp", *options], check=True, cwd=folder)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, processor_seconds() - before
+
+
+def processor_seconds() -> float:
+    """Return what all processes that have ended took."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def spread(values: list[float]) -> str:
@@ -105,6 +113,7 @@ def main() -> None:
     given = parser.parse_args()
     recorded: dict[str, list[float]] = {}
     checks: list[float] = []
+    processor: list[float] = []
     bare: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(given.rounds):
@@ -117,12 +126,15 @@ def main() -> None:
                     recorded.setdefault(f"{name} {dtype}", []).append(full / plain[dtype][0])
                 sums = (sum(each[0] for each in plain.values()), sum(each[1] for each in plain.values()))
                 bare.setdefault(name, []).append(sums)
-            checks.append(check(given, folder))
+            wall, used = check(given, folder)
+            checks.append(wall)
+            processor.append(used)
     for label, ratios in recorded.items():
         print(f"everything recorded / bare loop, {label}: {spread(ratios)}")
     slower = max(bare, key=lambda name: statistics.median(each[0] for each in bare[name]))
     print(f"bare loops, {slower}, float32 and float64: {spread([each[0] for each in bare[slower]])} s")
     print(f"as processes: {spread([each[1] for each in bare[slower]])} s; check-bp: {spread(checks)} s")
+    print(f"processor time of check-bp, all processes: {spread(processor)} s")
     for label, part in (("bare loops", 0), ("their processes", 1)):
         ratios = [whole / each[part] for whole, each in zip(checks, bare[slower], strict=True)]
         print(f"check-bp / {label}: {spread(ratios)}")
