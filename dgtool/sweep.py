@@ -50,7 +50,12 @@ def sweep(
         bool, typer.Option("--dry-run", help="List the cells, and which have a result; run none.")
     ] = False,
     engine: Annotated[
-        str, typer.Option("--engine", metavar="NAME", help="Where cells run (converter.engines).")
+        str,
+        typer.Option(
+            "--engine",
+            metavar="ENGINE",
+            help="Where cells run: local, on this machine; ray, ray://HOST:PORT or ray://auto, by Ray.",
+        ),
     ] = "local",
     workers: Annotated[
         int | None,
