@@ -50,7 +50,12 @@ def sweep(
         bool, typer.Option("--dry-run", help="List the cells, and which have a result; run none.")
     ] = False,
     engine: Annotated[
-        str, typer.Option("--engine", metavar="NAME", help="Where cells run (converter.engines).")
+        str,
+        typer.Option(
+            "--engine",
+            metavar="ENGINE",
+            help="Where cells run: local, on this machine; ray, ray://HOST:PORT or ray://auto, by Ray.",
+        ),
     ] = "local",
     workers: Annotated[
         int | None,
@@ -93,6 +98,7 @@ def sweep(
 
     """
     with errors_to_exit_codes():
+        from parity.errors import UsageError
         from parity.report.sweep import json_document, print_sweep
         from parity.report.writers import SWEEP, target, write
         from parity.sweep.file import load_matrix
@@ -103,8 +109,8 @@ def sweep(
         packages = str(Path(__file__).parent.parent)
         path = os.pathsep.join([packages, *filter(None, sys.path)])
         bench = Bench(matrix, out, cell_command, path, retry)
-        if bisect:
-            matrix.axis(bisect)
+        if bisect and not any(len(row) > 1 for row in matrix.rows(bisect)):
+            raise UsageError(say("there are no two cells along '{axis}' to search between", axis=bisect))
         if dry_run:
             _list(bench, json_output, quiet)
             return

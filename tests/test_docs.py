@@ -73,7 +73,7 @@ def test_every_example_of_help_runs(tmp_path):
     with (tmp_path / "mlp.pth").open("wb") as file:
         torch.write(file, "torch", [(("fc1.weight",), np.eye(2)), (("emb.weight",), np.eye(2))])
     (tmp_path / "sweep.toml").write_text(
-        'options = { pair = "examples/vae", dtype = "float64" }\naxes.iters = [1]\n'
+        'options = { pair = "examples/vae", dtype = "float64" }\naxes.iters = [1, 2]\n'
     )
     train = [sys.executable, "-m", "examples.resume.torch_model", "train.pth"]
     subprocess.run(train, cwd=tmp_path, env=environment(ROOT), check=True)

@@ -54,6 +54,7 @@ RUN, LOG, READ, REPORT = "run", "log.txt", "read.json", "report.html"
 """In a cell's folder: what check-bp wrote, what it said, what it read (`parity.sources`), and its page."""
 _LOOK_SECONDS = 0.25
 _GRACE_SECONDS = 10.0
+_KILLED_SECONDS = 0.01
 _NO_MEMORY = re.compile(r"MemoryError|out of memory|(can't|[Cc]annot) allocate memory|ResourceExhausted")
 _KILLED = re.compile(re.escape(ended(-987)).replace("987", r"(\d+)"))
 """What check-bp says of a worker that a signal ended."""
@@ -137,7 +138,7 @@ def run_cell(unit: CellUnit) -> Outcome:
         finally:
             watched.end()
     said = (unit.out / LOG).read_text(encoding="utf-8", errors="replace")
-    code, seconds = process.returncode, time.monotonic() - begun
+    code, seconds = int(process.returncode or 0), time.monotonic() - begun
     if why is None and _signal_of(code, said) == signal.SIGKILL and _killed_for_memory() > killed_before:
         why = "out of memory", say("the system ended it for want of memory")
     status, says = why or _told(code, said)
@@ -217,7 +218,11 @@ class _Watched:
                 self._process.wait(_GRACE_SECONDS)
         for each in self._all:
             _kill(each)
-        psutil.wait_procs(self._all, _GRACE_SECONDS)
+        with suppress(psutil.Error):
+            self._process.wait(_GRACE_SECONDS)
+        end = time.monotonic() + _GRACE_SECONDS
+        while any(map(_runs, self._all)) and time.monotonic() < end:
+            time.sleep(_KILLED_SECONDS)
         if self._process.stdin is not None:
             self._process.stdin.close()
         for folder in {"/dev/shm", tempfile.gettempdir()}:
@@ -228,6 +233,13 @@ class _Watched:
 def _kill(process: psutil.Process) -> None:
     with suppress(psutil.Error):
         process.kill()
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether a process has not ended; one that merely nobody has asked about yet has."""
+    with suppress(psutil.Error):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _sum(processes: Iterable[psutil.Process], kind: str) -> int:

@@ -160,6 +160,7 @@ def test_a_sweep_that_cannot_be_meant_is_refused(dgtool, tmp_path):
     assert (
         "unknown name 'iters' (there are seed)" in dgtool("sweep", "sweep.toml", "--bisect", "iters").stderr
     )
+    assert "there are no two cells along 'seed'" in dgtool("sweep", "sweep.toml", "--bisect", "seed").stderr
     assert "there is no markdown of this" in dgtool("sweep", "sweep.toml", "--report", "a.md").stderr
     assert "'x' is no engine" in dgtool("sweep", "sweep.toml", "--engine", "x").stderr
     assert not list(tmp_path.glob("dgtool-sweep/*"))
