@@ -24,10 +24,10 @@ from converter import (
     ray_engine,
 )
 from converter._ray_driver import driving
+from converter.folders import folder_of
 from converter.operations import RepeatDiffersError
 from converter.parts import write_part
 from converter.ray_engine import RayExecutor
-from converter.receipts import Receipt
 from dgtool import _progress
 from tests import ray_cluster
 from tests.converter import plans
@@ -83,7 +83,8 @@ def gates(tmp_path):
 
 
 def receipts(out):
-    return [path for path in (out / f"{TARGET}.parts").glob("m-*.json") if Receipt.read(path.with_suffix(""))]
+    folder = folder_of(out / TARGET)
+    return [path for path in (out / f"{TARGET}.parts").glob("m-*.json") if folder.receipt(path.stem)]
 
 
 # The same bytes -----------------------------------------------------------------------------------
