@@ -28,7 +28,7 @@ IMPORT = re.compile(
     r"^ *(?:import|from) (?!converter|parity)[^#\n]*?(?:\b|DG_)(torch|paddle)(?:_side)?\b", re.M
 )
 """A line of a program that imports a framework, or what is written for one."""
-LATE = ("PYTHONPATH", "PYTEST_", "COLUMNS", "COVERAGE_", "DGTOOL_", "RAY_", "GRPC_")
+LATE = ("PYTHONPATH", "PYTHONBREAKPOINT", "PYTEST_", "COLUMNS", "COVERAGE_", "DGTOOL_", "RAY_", "GRPC_")
 """How variables begin that need not be there when a framework is imported."""
 ADOPT = 36
 """PR_SET_CHILD_SUBREAPER: a process whose parent has ended becomes a child of who asked for this."""
