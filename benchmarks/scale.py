@@ -34,6 +34,7 @@ import numpy as np
 LINEAR, CONVOLUTION = (4096, 1024), (1024, 1024, 2, 2)
 TENSOR_BYTES = 4 * LINEAR[0] * LINEAR[1]
 SHARD_BYTES = 500_000_000
+SMALL_GB = 2
 SAMPLE_SECONDS = 0.01
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 KINDS = {"kept": ("conv",), "transposed": ("fc",), "half": ("fc", "conv")}
@@ -104,12 +105,23 @@ def forget(files: Sequence[Path]) -> None:
         os.close(descriptor)
 
 
+def touch_memory(nbytes: int) -> None:
+    """Have the machine's memory there: a virtual one gets from its host, at first use, what was long unused.
+
+    Otherwise a large conversion pays for what a small one finds.
+    """
+    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    program = f"import numpy; numpy.ones({min(nbytes, available * 3 // 4)}, 'u1')"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def measure(source: Path, kind: str, nbytes: int, workers: int, *, verified: bool) -> Run:
     """Convert once."""
     folder = source.parent / "out"
     folder.mkdir()
     os.sync()
     forget(list(source.parent.glob("source*")))
+    touch_memory(2 * nbytes)
     command = [
         sys.executable,
         "-m",
@@ -283,19 +295,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.5, 2, 5, 10, 20], help="GB")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--kinds", nargs="+", default=list(KINDS), help="of checkpoints up to 2 GB")
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), help=f"of checkpoints up to {SMALL_GB} GB")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     disk = copy_speed(given.folder, round(2e9))
     runs: list[Run] = []
     for size in given.sizes:
-        for kind in given.kinds if size <= 2 else ["half"]:
+        small = size <= SMALL_GB
+        for kind in given.kinds if small else ["half"]:
             with tempfile.TemporaryDirectory(prefix="dgtool-scale-", dir=given.folder) as folder:
                 nbytes = round(size * 1e9 / TENSOR_BYTES) * TENSOR_BYTES
                 with checkpoint(Path(folder), nbytes, kind) as source:
                     for workers in given.workers if kind == "half" else given.workers[:1]:
-                        for verified in (True, False)[: 2 if workers == given.workers[0] else 1]:
+                        alone = small and workers == given.workers[0]
+                        for verified in (True, False) if alone else (True,):
                             run = measure(source, kind, nbytes, workers, verified=verified)
                             runs.append(run)
                             print(
