@@ -44,6 +44,8 @@ def memory():
         ("https://host/a.pth?X-Amz-Signature=abc", "a.pth", "https://host/a.pth"),
         ("https://me:word@host/a.pth", "a.pth", "https://host/a.pth"),
         ("ftp://me:word@host/a.pth", "a.pth", "ftp://host/a.pth"),
+        ("ftp://me:w@r'd@host/a.pth", "a.pth", "ftp://host/a.pth"),
+        ("https://me:w@r'd@host/a.pth?sig=a'bc d", "a.pth", "https://host/a.pth"),
         ("s3://bucket/\x1b[2Ja.pth", "\x1b[2Ja.pth", "s3://bucket/\\x1b[2Ja.pth"),
     ],
 )
@@ -76,6 +78,7 @@ def test_addresses_that_name_no_file(text):
 def test_errors_of_clients_lose_their_secrets():
     text = "403, url='https://me:word@host/a/b.pth?X-Amz-Credential=AKIA&X-Amz-Signature=abc' (s3://b/k)"
     assert without_secrets(text) == "403, url='https://host/a/b.pth' (s3://b/k)"
+    assert without_secrets("at ftp://me:w@rd@host/a, https://host?u=a@b") == "at ftp://host/a, https://host"
 
 
 # What is fetched ----------------------------------------------------------------------------------
