@@ -234,10 +234,14 @@ def _ask(url: Url, question: Callable[[Any, str], Result]) -> Result:
     except NotImplementedError:
         raise UsageError(say("{url}: this kind of store cannot be written to", url=url)) from None
     except Exception as error:
-        text = said(error)
-        if not isinstance(text, Message):
-            text = printable(without_secrets(text.strip() or type(error).__name__))
-        raise StoreError(say("{url}: {problem}", url=url, problem=text)) from None
+        raise StoreError(say("{url}: {problem}", url=url, problem=_problem(error))) from None
+
+
+def _problem(error: Exception) -> str:
+    text = said(error)
+    if isinstance(text, Message):
+        return text
+    return printable(without_secrets(text.strip() or type(error).__name__))
 
 
 def _open(url: Url) -> tuple[Any, str]:
@@ -258,10 +262,9 @@ def _open(url: Url) -> tuple[Any, str]:
         system, path = url_to_fs(url.address, use_listings_cache=False)
     except ImportError:
         raise UsageError(needed) from None
-    except ValueError as error:
-        raise UsageError(
-            say("{url}: {problem}", url=url, problem=printable(without_secrets(str(error))))
-        ) from None
+    except Exception as error:  # as various as the stores: nobody is there, an option is missing
+        kind = StoreError if isinstance(error, OSError) else UsageError
+        raise kind(say("{url}: {problem}", url=url, problem=_problem(error))) from None
     if url.scheme in ("s3", "s3a"):
         system.retries = 1  # of whole requests: both together would go on for minutes
     return system, path

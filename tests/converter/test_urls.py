@@ -230,6 +230,10 @@ def test_what_a_store_makes_impossible_is_said(memory, layers, tmp_path):
         convert(f"{MEMORY}/same.safetensors", f"{MEMORY}/same.safetensors", force=True, **known)
     with pytest.raises(UsageError, match="nonsense://b/a.pth: .*not known: nonsense"):
         open_checkpoint("nonsense://b/a.pth")
+    with pytest.raises(UsageError, match=r"dbfs://b/a.pth: .*missing"):
+        open_checkpoint("dbfs://b/a.pth")
+    with pytest.raises(StoreError, match=r"ftp://127.0.0.1:1/a.pth: .*refused"):
+        open_checkpoint("ftp://me:word@127.0.0.1:1/a.pth")
     with pytest.raises(UsageError, match=r"memory://folder/absent.pth: no such file"):
         open_checkpoint(f"{MEMORY}/absent.pth")
     memory.pipe_file("/folder/empty.safetensors", b"")
