@@ -22,13 +22,24 @@ _PIECE_BYTES = 8 << 20
 _BYTES_AT_ONCE = 32 << 20
 _MOST_AT_ONCE = 16
 
-_VERSIONS = ("ETag", "etag", "blob_id", "generation", "md5Hash", "mtime", "LastModified", "created")
+_VERSIONS = (
+    "ETag",
+    "etag",
+    "blob_id",
+    "generation",
+    "md5Hash",
+    "mtime",
+    "LastModified",
+    "Last-Modified",
+    "created",
+)
 """Where stores tell a file's version, the best first."""
 
 _EXTRAS: Mapping[str, str] = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "hf": "hf"}
 """The extra that has what a kind of store needs."""
 
 _PART_BYTES = 8 << 20
+_MOST_PARTS = 10_000  # S3 takes no more
 _PARTS: Mapping[str, Mapping[str, int]] = {
     "s3": {"chunksize": _PART_BYTES, "max_concurrency": 4},
     "s3a": {"chunksize": _PART_BYTES, "max_concurrency": 4},
@@ -161,12 +172,15 @@ def put(url: Url, file: Path, going_on: Callable[[], object] = lambda: None) -> 
                 reasons.append(error)
                 raise _GivenUpError from error
 
-    parts = _PARTS.get(url.scheme, {})
+    size = file.stat().st_size
+    parts = dict(_PARTS.get(url.scheme, {}))
+    if parts:
+        parts["chunksize"] = max(_PART_BYTES, -(-size // _MOST_PARTS))
     try:
         _ask(url, lambda system, path: system.put_file(str(file), path, callback=Going(), **parts))
     except _GivenUpError:
         raise reasons[0] from None
-    return _arrived(url, file.stat().st_size)
+    return _arrived(url, size)
 
 
 def put_bytes(url: Url, content: bytes) -> None:

@@ -14,6 +14,7 @@ import pytest
 from converter import Assumption, FormatError, UsageError, convert, open_checkpoint, verify
 from converter.errors import StoreError
 from converter.execute import write
+from converter.folders import folder_of
 from converter.stores import client, staging
 from converter.stores.reader import Reader, prefetch
 from converter.stores.url import Url, locate, same_file, without_secrets
@@ -239,6 +240,32 @@ def test_what_a_store_makes_impossible_is_said(memory, layers, tmp_path):
     memory.pipe_file("/folder/empty.safetensors", b"")
     with pytest.raises(FormatError, match=r"memory://folder/empty.safetensors: is not a safetensors file"):
         open_checkpoint(f"{MEMORY}/empty.safetensors")
+
+
+def test_work_for_a_store_is_given_up_here_and_not_elsewhere(monkeypatch):
+    folder = folder_of(Url("s3://b/out.safetensors.index.json"))
+    with folder.held() as token:
+        assert folder.watched(token) == token
+    assert folder.watched(token) == token  # and is gone: the work ends
+    assert not token.exists()
+    monkeypatch.setattr("platform.node", lambda: "another")
+    assert folder.watched(token) is None
+
+
+@pytest.mark.parametrize(("size", "part"), [(100, 8 << 20), (100_000_000_000, 10_000_000)])
+def test_a_store_is_given_no_more_parts_than_it_takes(size, part, monkeypatch, tmp_path):
+    asked = []
+
+    class Store:
+        def put_file(self, file, path, callback, chunksize, max_concurrency):
+            asked.append(chunksize)
+
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(size)
+    monkeypatch.setattr(client, "_open", lambda url: (Store(), "path"))
+    monkeypatch.setattr(client, "_arrived", lambda url, nbytes: nbytes)
+    assert client.put(Url("s3://b/a"), tmp_path / "sparse") == size
+    assert asked == [part]
 
 
 WITHOUT = """
