@@ -8,6 +8,7 @@ copies it to its name, and what waited is removed when the index is there.
 from __future__ import annotations
 
 import fcntl
+import os
 import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -83,9 +84,18 @@ class LocalFolder:
         """Make the folder, too, and tidy up after those who died."""
         self.waiting.mkdir(exist_ok=True)
         remove_abandoned(self.waiting.glob(".run.partial.*"))
-        with tempfile.NamedTemporaryFile(prefix=".run.partial.", dir=self.waiting) as token:
-            fcntl.flock(token, fcntl.LOCK_EX)  # a partial file without a lock is nobody's
-            yield Path(token.name)
+        while True:
+            descriptor, name = tempfile.mkstemp(prefix=".run.partial.", dir=self.waiting)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # a partial file without a lock is nobody's
+            token = Path(name)
+            if token.exists():  # another part, that began just then, has not tidied it up
+                break
+            os.close(descriptor)
+        try:
+            yield token
+        finally:
+            token.unlink(missing_ok=True)
+            os.close(descriptor)
 
     def watched(self, token: Path) -> Path | None:
         return token

@@ -1,5 +1,6 @@
 """Addresses, what of a store's file is fetched, and stores of this process: no server is needed."""
 
+import fcntl
 import io
 import pickle
 import random
@@ -250,6 +251,22 @@ def test_work_for_a_store_is_given_up_here_and_not_elsewhere(monkeypatch):
     assert not token.exists()
     monkeypatch.setattr("platform.node", lambda: "another")
     assert folder.watched(token) is None
+
+
+def test_parts_that_begin_at_the_same_time_leave_one_another_alone(monkeypatch, tmp_path):
+    folder = folder_of(tmp_path / "out.safetensors.index.json")
+    flock, looks = fcntl.flock, []
+
+    def late(descriptor, how):
+        if not looks:  # before this one has its lock, another tidies up
+            looks.append([path.unlink() for path in folder.waiting.iterdir()])
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with folder.held() as token:
+        assert looks == [[None]]
+        assert token.exists()
+    assert not list(folder.waiting.iterdir())
 
 
 @pytest.mark.parametrize(("size", "part"), [(100, 8 << 20), (100_000_000_000, 10_000_000)])
