@@ -8,7 +8,7 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
-from converter.errors import UsageError
+from converter.errors import FormatError, UsageError
 from converter.messages import say
 from converter.names import printable
 
@@ -113,6 +113,8 @@ class Url:
             content[at - start : at - start + len(piece)] = piece
 
         client.fetch(self, [(start, end)], put)
+        if self.opened is not None and client.status(self) != self.opened:
+            raise FormatError(self, say("was changed while it was converted"))
         return content
 
     def pinned(self) -> Url:

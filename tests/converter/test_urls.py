@@ -200,6 +200,16 @@ def test_every_kind_of_tensor_goes_through_a_store(memory, tmp_path, suffix):
     assert memory.cat_file(f"/folder/out.{kind}") == (tmp_path / f"out.{kind}").read_bytes()
 
 
+def test_a_tensor_of_a_file_that_was_replaced_is_not_read(memory, tmp_path):
+    here = plans.write_source(tmp_path / "model.safetensors", {"a": np.zeros(3, np.float32)}).file
+    memory.pipe_file("/folder/a.safetensors", here.read_bytes())
+    there = open_checkpoint(f"{MEMORY}/a.safetensors")
+    assert there.read("a").size == 3
+    memory.pipe_file("/folder/a.safetensors", here.read_bytes())
+    with pytest.raises(FormatError, match="was changed"):
+        there.read("a")
+
+
 @pytest.fixture
 def layers(memory, tmp_path):
     """A source here and there, and what is known of it."""
