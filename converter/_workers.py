@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from contextlib import contextmanager
@@ -27,6 +28,10 @@ class Workers:
 
     def submit(self, work: Callable[..., Result], *arguments: object) -> Future[Result]:
         """Have a function called; it and its arguments must be such as can be pickled."""
+        from concurrent.futures import ProcessPoolExecutor
+
+        if isinstance(self._executor, ProcessPoolExecutor):
+            pickle.dumps((work, arguments))  # what cannot be pickled may leave such a pool waiting forever
         future = self._executor.submit(work, *arguments)
         self._given.append(future)
         return future

@@ -8,6 +8,8 @@ copies it to its name, and what waited is removed when the index is there.
 from __future__ import annotations
 
 import fcntl
+import os
+import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -82,9 +84,18 @@ class LocalFolder:
         """Make the folder, too, and tidy up after those who died."""
         self.waiting.mkdir(exist_ok=True)
         remove_abandoned(self.waiting.glob(".run.partial.*"))
-        with tempfile.NamedTemporaryFile(prefix=".run.partial.", dir=self.waiting) as token:
-            fcntl.flock(token, fcntl.LOCK_EX)  # a partial file without a lock is nobody's
-            yield Path(token.name)
+        while True:
+            descriptor, name = tempfile.mkstemp(prefix=".run.partial.", dir=self.waiting)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # a partial file without a lock is nobody's
+            token = Path(name)
+            if token.exists():  # another part, that began just then, has not tidied it up
+                break
+            os.close(descriptor)
+        try:
+            yield token
+        finally:
+            token.unlink(missing_ok=True)
+            os.close(descriptor)
 
     def watched(self, token: Path) -> Path | None:
         return token
@@ -147,13 +158,13 @@ class StoreFolder:
     @contextmanager
     def held(self) -> Iterator[Path]:
         with private_folder() as folder:
-            token = folder / "run"
+            token = folder / _place(folder.parent)
             token.touch()
             yield token
 
     def watched(self, token: Path) -> Path | None:
-        """Return nothing on another machine, where there is no such file."""
-        return token if token.exists() else None
+        """Return nothing on another machine, where there never was such a file."""
+        return token if token.name == _place(token.parent.parent) else None
 
     def receipt(self, name: str) -> Receipt | None:
         content = client.read_all(self._receipt(name), MAX_BYTES + 1)
@@ -189,3 +200,11 @@ class StoreFolder:
 
     def _receipt(self, name: str) -> Url:
         return self.waiting / f"{name}.json"
+
+
+def _place(folder: Path) -> str:
+    """Tell a folder from those of other machines that have its name; it need not be there."""
+    with suppress(OSError):
+        status = folder.stat()
+        return f"run-{platform.node()}-{status.st_dev}-{status.st_ino}"
+    return ""

@@ -22,13 +22,24 @@ _PIECE_BYTES = 8 << 20
 _BYTES_AT_ONCE = 32 << 20
 _MOST_AT_ONCE = 16
 
-_VERSIONS = ("ETag", "etag", "blob_id", "generation", "md5Hash", "mtime", "LastModified", "created")
+_VERSIONS = (
+    "ETag",
+    "etag",
+    "blob_id",
+    "generation",
+    "md5Hash",
+    "mtime",
+    "LastModified",
+    "Last-Modified",
+    "created",
+)
 """Where stores tell a file's version, the best first."""
 
 _EXTRAS: Mapping[str, str] = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "hf": "hf"}
 """The extra that has what a kind of store needs."""
 
 _PART_BYTES = 8 << 20
+_MOST_PARTS = 10_000  # S3 takes no more
 _PARTS: Mapping[str, Mapping[str, int]] = {
     "s3": {"chunksize": _PART_BYTES, "max_concurrency": 4},
     "s3a": {"chunksize": _PART_BYTES, "max_concurrency": 4},
@@ -161,12 +172,15 @@ def put(url: Url, file: Path, going_on: Callable[[], object] = lambda: None) -> 
                 reasons.append(error)
                 raise _GivenUpError from error
 
-    parts = _PARTS.get(url.scheme, {})
+    size = file.stat().st_size
+    parts = dict(_PARTS.get(url.scheme, {}))
+    if parts:
+        parts["chunksize"] = max(_PART_BYTES, -(-size // _MOST_PARTS))
     try:
         _ask(url, lambda system, path: system.put_file(str(file), path, callback=Going(), **parts))
     except _GivenUpError:
         raise reasons[0] from None
-    return _arrived(url, file.stat().st_size)
+    return _arrived(url, size)
 
 
 def put_bytes(url: Url, content: bytes) -> None:
@@ -234,10 +248,14 @@ def _ask(url: Url, question: Callable[[Any, str], Result]) -> Result:
     except NotImplementedError:
         raise UsageError(say("{url}: this kind of store cannot be written to", url=url)) from None
     except Exception as error:
-        text = said(error)
-        if not isinstance(text, Message):
-            text = printable(without_secrets(text.strip() or type(error).__name__))
-        raise StoreError(say("{url}: {problem}", url=url, problem=text)) from None
+        raise StoreError(say("{url}: {problem}", url=url, problem=_problem(error))) from None
+
+
+def _problem(error: Exception) -> str:
+    text = said(error)
+    if isinstance(text, Message):
+        return text
+    return printable(without_secrets(text.strip() or type(error).__name__))
 
 
 def _open(url: Url) -> tuple[Any, str]:
@@ -258,10 +276,9 @@ def _open(url: Url) -> tuple[Any, str]:
         system, path = url_to_fs(url.address, use_listings_cache=False)
     except ImportError:
         raise UsageError(needed) from None
-    except ValueError as error:
-        raise UsageError(
-            say("{url}: {problem}", url=url, problem=printable(without_secrets(str(error))))
-        ) from None
+    except Exception as error:  # as various as the stores: nobody is there, an option is missing
+        kind = StoreError if isinstance(error, OSError) else UsageError
+        raise kind(say("{url}: {problem}", url=url, problem=_problem(error))) from None
     if url.scheme in ("s3", "s3a"):
         system.retries = 1  # of whole requests: both together would go on for minutes
     return system, path

@@ -8,7 +8,7 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
-from converter.errors import UsageError
+from converter.errors import FormatError, UsageError
 from converter.messages import say
 from converter.names import printable
 
@@ -17,9 +17,9 @@ __all__ = ["Location", "Status", "Url", "local", "locate", "same_file", "without
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _HERE = ("file", "local")
 _PROCESS_ONLY = "memory"
-_USER = re.compile(r"://[^/@]*@")
+_USER = re.compile(r"://[^/]*@")
 _SECRET = re.compile(
-    r"(?P<scheme>\b[a-z][a-z0-9+.-]+://)(?:[^/@\s'\"]*@)?(?P<rest>[^\s?#'\"<>]*)(?:[?#][^\s'\"<>]*)?", re.I
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]+://)(?:[^/\s?#'\"]*@)?(?P<rest>[^\s?#'\"<>]*)(?:[?#][^\s'\"<>]*)?", re.I
 )
 
 
@@ -41,7 +41,8 @@ class Url:
     """What the file was when it was opened; what is read of it later has to be of that one."""
 
     def __str__(self) -> str:
-        return printable(without_secrets(self.address) if self._is_http else _USER.sub("://", self.address))
+        address = _USER.sub("://", self.address)
+        return printable(re.split("[?#]", address)[0] if self._is_http else address)
 
     def __repr__(self) -> str:
         return f"Url('{self}')"
@@ -112,6 +113,8 @@ class Url:
             content[at - start : at - start + len(piece)] = piece
 
         client.fetch(self, [(start, end)], put)
+        if self.opened is not None and client.status(self) != self.opened:
+            raise FormatError(self, say("was changed while it was converted"))
         return content
 
     def pinned(self) -> Url:

@@ -1,5 +1,6 @@
 """Addresses, what of a store's file is fetched, and stores of this process: no server is needed."""
 
+import fcntl
 import io
 import pickle
 import random
@@ -14,6 +15,7 @@ import pytest
 from converter import Assumption, FormatError, UsageError, convert, open_checkpoint, verify
 from converter.errors import StoreError
 from converter.execute import write
+from converter.folders import folder_of
 from converter.stores import client, staging
 from converter.stores.reader import Reader, prefetch
 from converter.stores.url import Url, locate, same_file, without_secrets
@@ -44,6 +46,8 @@ def memory():
         ("https://host/a.pth?X-Amz-Signature=abc", "a.pth", "https://host/a.pth"),
         ("https://me:word@host/a.pth", "a.pth", "https://host/a.pth"),
         ("ftp://me:word@host/a.pth", "a.pth", "ftp://host/a.pth"),
+        ("ftp://me:w@r'd@host/a.pth", "a.pth", "ftp://host/a.pth"),
+        ("https://me:w@r'd@host/a.pth?sig=a'bc d", "a.pth", "https://host/a.pth"),
         ("s3://bucket/\x1b[2Ja.pth", "\x1b[2Ja.pth", "s3://bucket/\\x1b[2Ja.pth"),
     ],
 )
@@ -76,6 +80,7 @@ def test_addresses_that_name_no_file(text):
 def test_errors_of_clients_lose_their_secrets():
     text = "403, url='https://me:word@host/a/b.pth?X-Amz-Credential=AKIA&X-Amz-Signature=abc' (s3://b/k)"
     assert without_secrets(text) == "403, url='https://host/a/b.pth' (s3://b/k)"
+    assert without_secrets("at ftp://me:w@rd@host/a, https://host?u=a@b") == "at ftp://host/a, https://host"
 
 
 # What is fetched ----------------------------------------------------------------------------------
@@ -195,6 +200,16 @@ def test_every_kind_of_tensor_goes_through_a_store(memory, tmp_path, suffix):
     assert memory.cat_file(f"/folder/out.{kind}") == (tmp_path / f"out.{kind}").read_bytes()
 
 
+def test_a_tensor_of_a_file_that_was_replaced_is_not_read(memory, tmp_path):
+    here = plans.write_source(tmp_path / "model.safetensors", {"a": np.zeros(3, np.float32)}).file
+    memory.pipe_file("/folder/a.safetensors", here.read_bytes())
+    there = open_checkpoint(f"{MEMORY}/a.safetensors")
+    assert there.read("a").size == 3
+    memory.pipe_file("/folder/a.safetensors", here.read_bytes())
+    with pytest.raises(FormatError, match="was changed"):
+        there.read("a")
+
+
 @pytest.fixture
 def layers(memory, tmp_path):
     """A source here and there, and what is known of it."""
@@ -227,11 +242,57 @@ def test_what_a_store_makes_impossible_is_said(memory, layers, tmp_path):
         convert(f"{MEMORY}/same.safetensors", f"{MEMORY}/same.safetensors", force=True, **known)
     with pytest.raises(UsageError, match="nonsense://b/a.pth: .*not known: nonsense"):
         open_checkpoint("nonsense://b/a.pth")
+    with pytest.raises(UsageError, match=r"dbfs://b/a.pth: .*missing"):
+        open_checkpoint("dbfs://b/a.pth")
+    with pytest.raises(StoreError, match=r"ftp://127.0.0.1:1/a.pth: .*refused"):
+        open_checkpoint("ftp://me:word@127.0.0.1:1/a.pth")
     with pytest.raises(UsageError, match=r"memory://folder/absent.pth: no such file"):
         open_checkpoint(f"{MEMORY}/absent.pth")
     memory.pipe_file("/folder/empty.safetensors", b"")
     with pytest.raises(FormatError, match=r"memory://folder/empty.safetensors: is not a safetensors file"):
         open_checkpoint(f"{MEMORY}/empty.safetensors")
+
+
+def test_work_for_a_store_is_given_up_here_and_not_elsewhere(monkeypatch):
+    folder = folder_of(Url("s3://b/out.safetensors.index.json"))
+    with folder.held() as token:
+        assert folder.watched(token) == token
+    assert folder.watched(token) == token  # and is gone: the work ends
+    assert not token.exists()
+    monkeypatch.setattr("platform.node", lambda: "another")
+    assert folder.watched(token) is None
+
+
+def test_parts_that_begin_at_the_same_time_leave_one_another_alone(monkeypatch, tmp_path):
+    folder = folder_of(tmp_path / "out.safetensors.index.json")
+    flock, looks = fcntl.flock, []
+
+    def late(descriptor, how):
+        if not looks:  # before this one has its lock, another tidies up
+            looks.append([path.unlink() for path in folder.waiting.iterdir()])
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with folder.held() as token:
+        assert looks == [[None]]
+        assert token.exists()
+    assert not list(folder.waiting.iterdir())
+
+
+@pytest.mark.parametrize(("size", "part"), [(100, 8 << 20), (100_000_000_000, 10_000_000)])
+def test_a_store_is_given_no_more_parts_than_it_takes(size, part, monkeypatch, tmp_path):
+    asked = []
+
+    class Store:
+        def put_file(self, file, path, callback, chunksize, max_concurrency):
+            asked.append(chunksize)
+
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(size)
+    monkeypatch.setattr(client, "_open", lambda url: (Store(), "path"))
+    monkeypatch.setattr(client, "_arrived", lambda url, nbytes: nbytes)
+    assert client.put(Url("s3://b/a"), tmp_path / "sparse") == size
+    assert asked == [part]
 
 
 WITHOUT = """
