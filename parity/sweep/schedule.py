@@ -125,11 +125,12 @@ class Bench:
         finally:
             if running:
                 (self.out / _LOCK).unlink(missing_ok=True)
-                for future in running:
-                    future.cancel()
-                wait(running)
-                for future, (_, unit, key) in running.items():
-                    with suppress(Exception):  # also what was cancelled: nothing came of it
+                # An engine that has broken may never tell that it has heard of what was cancelled.
+                begun = [future for future in running if not future.cancel()]
+                wait(begun)
+                for future in begun:
+                    _, unit, key = running[future]
+                    with suppress(Exception):  # also what was interrupted: nothing came of it
                         outcome = future.result()
                         if outcome.status != "stopped":
                             keep(unit, key, outcome)

@@ -5,7 +5,7 @@ import math
 import signal
 import threading
 import time
-from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 
 import pytest
 
@@ -188,6 +188,29 @@ def test_an_engine_that_breaks_ends_the_sweep_in_a_sentence(stubs):
         Broken() as broken,
     ):
         next(bench.run(bench.matrix.cells, broken, 1))
+
+
+def test_an_engine_that_breaks_is_not_waited_for_with_what_it_has_not_begun(stubs):
+    class Broken(ThreadPoolExecutor):
+        def submit(self, *given):
+            future = Future()
+            if not futures:
+                future.set_exception(BrokenExecutor("lost"))
+            futures.append(future)
+            return future
+
+    futures = []
+
+    def sweep():
+        with pytest.raises(CouldNotRunError, match="lost"), bench.in_use(), Broken() as broken:
+            list(bench.run(bench.matrix.cells, broken, 2))
+
+    bench = stubs.bench("match", "match")
+    thread = threading.Thread(target=sweep, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert [each.cancelled() for each in futures] == [False, True]
 
 
 # bisection
