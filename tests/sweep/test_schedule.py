@@ -12,7 +12,7 @@ import pytest
 from converter.engines import engine
 from parity.errors import CouldNotRunError, UsageError
 from parity.sweep import kept
-from parity.sweep.cell import READ
+from parity.sweep.cell import READ, REPORT
 from parity.sweep.matrix import Cell
 from parity.sweep.schedule import bisected, first_bad
 from parity.sweep.summary import Summary
@@ -104,6 +104,17 @@ def test_a_result_holds_while_nothing_has_changed_that_it_was_made_of(stubs, cha
 def test_a_limit_that_a_cell_did_not_run_into_is_nothing_that_it_was_made_of(stubs):
     swept(stubs.bench("match", timeout_seconds=100.0))
     assert all(each.reused for each in swept(stubs.bench("match", timeout_seconds=50.0)))
+
+
+@pytest.mark.parametrize(("gone", "reports"), [("run", False), (REPORT, True)])
+def test_a_verdict_whose_files_are_not_there_is_found_again(stubs, gone, reports):
+    bench = stubs.bench("match", "signal11", reports=reports)
+    for done in swept(bench):
+        (done.folder / REPORT).touch()  # the stub writes none
+    assert all(each.reused for each in swept(bench))
+    first = bench.unit(bench.matrix.cells[0]).out
+    (first / gone).rename(first / "elsewhere")
+    assert [(each.cell.at["fate"], each.reused) for each in swept(bench)] == [("1", True), ("0", False)]
 
 
 def test_what_a_cell_read_is_kept_but_for_what_it_wrote(stubs, tmp_path):
