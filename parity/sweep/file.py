@@ -143,6 +143,8 @@ def _axes(content: Any, options: Mapping[str, Option]) -> Iterator[Axis]:
             if not all(isinstance(each, dict) for each in given.values()):
                 known(name, options)
             values = {str(label): dict(_settings(where, each, options)) for label, each in given.items()}
+            if len({json.dumps(each, sort_keys=True) for each in values.values()}) < len(values):
+                raise UsageError(say("{where}: has a value twice", where=where))
         elif isinstance(given, list) and given:
             known(name.partition(".")[0], options)
             values = {_label(value): dict(_setting(where, name, value, options)) for value in given}

@@ -145,6 +145,7 @@ def test_limits_have_units(text, seconds, count):
         ("axes.seed = 1", "[axes] seed: is a list of values, or a table of them"),
         ("axes.seed = []", "[axes] seed: is a list of values, or a table of them"),
         ("axes.seed = [1, '1']", "[axes] seed: has a value twice"),
+        ("[axes.case]\na = { seed = 1 }\nb = { seed = 1 }", "[axes] case: has a value twice"),
         ("axes.case.a = 1", "unknown name 'case'"),
         ("axes.case.a.sed = 1", "unknown name 'sed' (did you mean 'seed'?)"),
         (CASES + "[axes.other]\nx = { seed = 3 }", "'seed' is set by two axes, case and other"),
