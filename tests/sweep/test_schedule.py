@@ -141,6 +141,14 @@ def test_a_pair_s_own_files_decide(tmp_path):
     assert kept.key_of(cell, (), {}) != before
 
 
+def test_a_cell_without_a_pair_is_not_made_of_what_lies_around(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = kept.key_of(Cell({}, ()), (), {})
+    (tmp_path / "stray.py").touch()
+    kept._pair_files.cache_clear()
+    assert kept.key_of(Cell({}, ()), (), {}) == before
+
+
 def test_an_interpreter_decides_and_one_that_is_none_is_the_cell_s_affair():
     keys = {kept.key_of(Cell({}, (), commands=each), (), {}) for each in ((), ("no-such-python",), ("'",))}
     assert len(keys) == 3
