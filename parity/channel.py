@@ -44,7 +44,8 @@ class Channel:
         self._max_bytes = max_bytes
         self._pending: deque[tuple[int, int]] = deque()
         """The slot of each unit that is out, and its bytes; they come back in this order."""
-        self._again = False
+        self.told_again = False
+        """Whether the run is to begin again, whatever error tells so."""
 
     def send(self, kind: str, **content: Any) -> None:
         try:
@@ -55,7 +56,7 @@ class Channel:
 
     def hand_over(self, arrays: Mapping[str, Array], **content: Any) -> None:
         """Write one unit and announce it, waiting first until there is room for it."""
-        if self._again:  # a loop may have caught it
+        if self.told_again:  # a loop may have caught it
             raise AgainError
         while self._pending and self._has_line():  # what is back is written over first
             self._take_back()
@@ -96,13 +97,13 @@ class Channel:
     def _take_back(self) -> None:
         """Wait for a unit. Raises `AgainError` if nothing more is wanted of this run as it is."""
         if self.next_line() == "again":
-            self._again = True
+            self.told_again = True
             raise AgainError
         self._pending.popleft()
 
     def begin_again(self) -> None:
         """Say that all that the parent gets from now on is of the new beginning; nothing is out then."""
-        self._again = False
+        self.told_again = False
         self._pending.clear()
         self.send("again")
 

@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from converter._describe import describe_model
-from parity.channel import AgainError, Channel, OrphanedError
+from parity.channel import Channel, OrphanedError
 from parity.errors import CouldNotRunError, ParityError
 from parity.frameworks._calls import CallLog, CallRecord
 from parity.frameworks._describe import describe
@@ -141,8 +141,9 @@ class _Session:
         sparing = bool(self._job["runs"][run]["sparing"])
         try:
             self._perform(run, sparing)
-        except AgainError:
-            assert isinstance(self._channel, Channel)  # who else could have been told
+        except BaseException:  # a loop may have made another error of it
+            if not (isinstance(self._channel, Channel) and self._channel.told_again):
+                raise
             self._log = None
             self._channel.begin_again()
             self._perform(run, sparing=False)

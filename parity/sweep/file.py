@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -142,6 +143,8 @@ def _axes(content: Any, options: Mapping[str, Option]) -> Iterator[Axis]:
             if not all(isinstance(each, dict) for each in given.values()):
                 known(name, options)
             values = {str(label): dict(_settings(where, each, options)) for label, each in given.items()}
+            if len({json.dumps(each, sort_keys=True) for each in values.values()}) < len(values):
+                raise UsageError(say("{where}: has a value twice", where=where))
         elif isinstance(given, list) and given:
             known(name.partition(".")[0], options)
             values = {_label(value): dict(_setting(where, name, value, options)) for value in given}
@@ -229,7 +232,8 @@ def _made(at: Mapping[str, str], settings: Settings, options: Mapping[str, Optio
         if row.kind == "switch":
             arguments += filter(None, [row.on if value else row.off])
             continue
-        text = json.dumps(value, ensure_ascii=False) if row.typed else _label(value)
+        quoted = row.typed and isinstance(value, str)  # TOML has its own words for what is not finite
+        text = json.dumps(value, ensure_ascii=False) if quoted else _label(value)
         arguments.append(f"{row.on}={key}={text}" if row.many else f"{row.on}={text}")
         named.setdefault(row.kind, []).append(text)
     files, commands = map(Path, named["file"]), tuple(named["command"])
@@ -250,7 +254,7 @@ def _amount(name: str, content: Any, example: str, units: Mapping[str, int]) -> 
     if content == "":
         return 0.0
     match = re.fullmatch(r"(\d+(?:\.\d+)?) *([A-Za-z]+)", content) if isinstance(content, str) else None
-    if match is None or match[2] not in units or not float(match[1]):
+    if match is None or match[2] not in units or not 0.0 < float(match[1]) * units[match[2]] < math.inf:
         raise UsageError(
             say(
                 "'{name}' is written as \"{example}\" (units: {units})",

@@ -125,6 +125,8 @@ def _contents(path: Path) -> list[list[str]]:
 def _pair_files(pair: str) -> list[list[str]]:
     """Return the files of a pair that is a folder or a file, with their digests; of others, nothing."""
     file, _, _ = pair.rpartition(":")
+    if not pair:  # check-bp's own; an empty path would be the folder where it is started
+        return []
     found = Path(file or pair)
     paths = [found] if found.is_file() else sorted(each for kind in _PAIR_FILES for each in found.glob(kind))
     return [[str(path), stamp(str(path), "sha256")] for path in paths]

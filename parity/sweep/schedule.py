@@ -12,7 +12,8 @@ from pathlib import Path
 from converter.messages import say
 from parity.cache import variables
 from parity.errors import CouldNotRunError, UsageError
-from parity.sweep.cell import READ, REPORT, CellUnit, Outcome, run_cell
+from parity.sentence import VERDICTS
+from parity.sweep.cell import READ, REPORT, RUN, CellUnit, Outcome, run_cell
 from parity.sweep.kept import RETRIED, keep, kept, key_of
 from parity.sweep.matrix import Cell, Matrix
 
@@ -66,6 +67,9 @@ class Bench:
         unit = self.unit(cell)
         found = kept(unit, self._key(cell))
         if found is None or (self.retry and found.status in RETRIED):
+            return None
+        wanted = [RUN, *[REPORT] * self.matrix.reports] if found.status in VERDICTS else []
+        if not all((unit.out / name).exists() for name in wanted):
             return None
         return Done(cell, found, True, unit.out)
 
@@ -125,11 +129,12 @@ class Bench:
         finally:
             if running:
                 (self.out / _LOCK).unlink(missing_ok=True)
-                for future in running:
-                    future.cancel()
-                wait(running)
-                for future, (_, unit, key) in running.items():
-                    with suppress(Exception):  # also what was cancelled: nothing came of it
+                # An engine that has broken may never tell that it has heard of what was cancelled.
+                begun = [future for future in running if not future.cancel()]
+                wait(begun)
+                for future in begun:
+                    _, unit, key = running[future]
+                    with suppress(Exception):  # also what was interrupted: nothing came of it
                         outcome = future.result()
                         if outcome.status != "stopped":
                             keep(unit, key, outcome)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from parity.channel import AgainError, Channel, OrphanedError
+from parity.worker import _Session
 
 
 @pytest.fixture
@@ -77,6 +78,32 @@ def test_a_run_may_be_told_to_begin_again(lines, tmp_path):
     assert hand_over(channel, out, 8) == "slot-0"
     lines[1]("back")
     channel.drain()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_run_begins_again_whatever_its_loop_makes_of_being_told(lines, tmp_path, told):
+    channel = Channel(io.StringIO(), lines[0], tmp_path, max_pending=2, max_bytes=0)
+    begun = []
+
+    def perform(run, sparing):
+        begun.append(sparing)
+        if sparing:
+            try:  # as a loop that catches everything
+                if told:
+                    hand_over(channel, channel._out, 1)
+                    lines[1]("again")
+                    channel.drain()
+            finally:
+                raise RuntimeError("the step failed")
+
+    session = _Session.__new__(_Session)
+    session._job, session._channel, session._perform = {"runs": [{"sparing": True}]}, channel, perform
+    if told:
+        session.perform(0)
+    else:
+        with pytest.raises(RuntimeError, match="the step failed"):
+            session.perform(0)
+    assert begun == [True, False][: 1 + told]
 
 
 def test_a_parent_that_is_gone_is_noticed(tmp_path):

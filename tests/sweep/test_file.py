@@ -51,6 +51,11 @@ def test_an_option_that_is_repeated_has_a_name_and_texts_keep_their_type():
     assert second.endswith('--set=rate=1 --set=size="8"')
 
 
+def test_numbers_that_are_not_finite_are_written_as_in_toml():
+    texts = [each.arguments[0] for each in matrix("axes.set.rate = [inf, nan, 0.5, true]").cells]
+    assert texts == ["--set=rate=inf", "--set=rate=nan", "--set=rate=0.5", "--set=rate=true"]
+
+
 def test_an_axis_of_one_s_own_sets_several_options():
     made = matrix(
         """
@@ -140,6 +145,7 @@ def test_limits_have_units(text, seconds, count):
         ("axes.seed = 1", "[axes] seed: is a list of values, or a table of them"),
         ("axes.seed = []", "[axes] seed: is a list of values, or a table of them"),
         ("axes.seed = [1, '1']", "[axes] seed: has a value twice"),
+        ("[axes.case]\na = { seed = 1 }\nb = { seed = 1 }", "[axes] case: has a value twice"),
         ("axes.case.a = 1", "unknown name 'case'"),
         ("axes.case.a.sed = 1", "unknown name 'sed' (did you mean 'seed'?)"),
         (CASES + "[axes.other]\nx = { seed = 3 }", "'seed' is set by two axes, case and other"),
@@ -154,6 +160,8 @@ def test_limits_have_units(text, seconds, count):
         ("reports = 1", "'reports' is true or false"),
         ("timeout = 5", "'timeout' is written as \"10min\" (units: s, min, h)"),
         ("timeout = '5 days'", "'timeout' is written as"),
+        (f"memory = '{'9' * 400}GB'", "'memory' is written as"),
+        (f"timeout = '{'9' * 400}h'", "'timeout' is written as"),
         ("memory = '0GB'", "'memory' is written as \"8GB\" (units: KB,"),
         ("axes.mode = ['trian']", "'trian' is not one of 'eval', 'train'"),
         ("axes.iters = [0]", "Invalid value for '--iters'"),

@@ -5,14 +5,14 @@ import math
 import signal
 import threading
 import time
-from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 
 import pytest
 
 from converter.engines import engine
 from parity.errors import CouldNotRunError, UsageError
 from parity.sweep import kept
-from parity.sweep.cell import READ
+from parity.sweep.cell import READ, REPORT
 from parity.sweep.matrix import Cell
 from parity.sweep.schedule import bisected, first_bad
 from parity.sweep.summary import Summary
@@ -106,6 +106,17 @@ def test_a_limit_that_a_cell_did_not_run_into_is_nothing_that_it_was_made_of(stu
     assert all(each.reused for each in swept(stubs.bench("match", timeout_seconds=50.0)))
 
 
+@pytest.mark.parametrize(("gone", "reports"), [("run", False), (REPORT, True)])
+def test_a_verdict_whose_files_are_not_there_is_found_again(stubs, gone, reports):
+    bench = stubs.bench("match", "signal11", reports=reports)
+    for done in swept(bench):
+        (done.folder / REPORT).touch()  # the stub writes none
+    assert all(each.reused for each in swept(bench))
+    first = bench.unit(bench.matrix.cells[0]).out
+    (first / gone).rename(first / "elsewhere")
+    assert [(each.cell.at["fate"], each.reused) for each in swept(bench)] == [("1", True), ("0", False)]
+
+
 def test_what_a_cell_read_is_kept_but_for_what_it_wrote(stubs, tmp_path):
     bench = stubs.bench("match")
     unit = bench.unit(bench.matrix.cells[0])
@@ -128,6 +139,14 @@ def test_a_pair_s_own_files_decide(tmp_path):
     (tmp_path / "pair" / "side.py").write_text("2")
     kept._pair_files.cache_clear()
     assert kept.key_of(cell, (), {}) != before
+
+
+def test_a_cell_without_a_pair_is_not_made_of_what_lies_around(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = kept.key_of(Cell({}, ()), (), {})
+    (tmp_path / "stray.py").touch()
+    kept._pair_files.cache_clear()
+    assert kept.key_of(Cell({}, ()), (), {}) == before
 
 
 def test_an_interpreter_decides_and_one_that_is_none_is_the_cell_s_affair():
@@ -188,6 +207,29 @@ def test_an_engine_that_breaks_ends_the_sweep_in_a_sentence(stubs):
         Broken() as broken,
     ):
         next(bench.run(bench.matrix.cells, broken, 1))
+
+
+def test_an_engine_that_breaks_is_not_waited_for_with_what_it_has_not_begun(stubs):
+    class Broken(ThreadPoolExecutor):
+        def submit(self, *given):
+            future = Future()
+            if not futures:
+                future.set_exception(BrokenExecutor("lost"))
+            futures.append(future)
+            return future
+
+    futures = []
+
+    def sweep():
+        with pytest.raises(CouldNotRunError, match="lost"), bench.in_use(), Broken() as broken:
+            list(bench.run(bench.matrix.cells, broken, 2))
+
+    bench = stubs.bench("match", "match")
+    thread = threading.Thread(target=sweep, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert [each.cancelled() for each in futures] == [False, True]
 
 
 # bisection
