@@ -145,5 +145,7 @@ def test_killed_at_any_moment(run_python, tmp_path, target, shards, attempts, ol
     seen = json.loads(run_python(PROGRAM, tmp_path, target, shards, attempts, old, parts))
     assert sum(seen.values()) == attempts
     assert seen["old"]
-    if shards and not parts:  # parts take their names in a moment: tests/converter/test_parts.py stops them there
+    if (
+        shards and not parts
+    ):  # parts take their names in a moment: tests/converter/test_parts.py stops them there
         assert seen["shards"]
