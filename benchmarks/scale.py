@@ -6,11 +6,13 @@ the page cache when a conversion begins, and the result is on the disk when it e
 they are no longer needed: twenty gigabytes need twice as much space.
 
 The model is of what a conversion does with bytes: it reads them, hashes what it read, transposes some,
-writes them, and compares what it wrote; each costs processor seconds, which workers share, and the disk has
-a speed of its own. What is fitted is told with its error: of the runs themselves, and of runs of a size that
-was left out of the fit.
+writes them, and compares what it wrote; each costs processor seconds, which workers share, and the disk needs
+its time for every byte. What is fitted is told with its error: of the runs themselves, and of runs of a size
+that was left out of the fit. What copying the same files takes is measured beside it, since a disk that
+others use too has no one speed. `--sparse` checkpoints are holes, which no disk has to read.
 
-    python benchmarks/scale.py [--sizes 0.5 2 5 10 20] [--workers 1 2 4] [--folder DIR] [--json FILE]
+    python benchmarks/scale.py [--sizes 0.5 2 5 10 20] [--workers 1 2 4] [--rounds 1] [--verified]
+        [--sparse] [--folder DIR] [--json FILE]
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,8 +64,8 @@ class Run:
 
 
 @contextmanager
-def checkpoint(folder: Path, nbytes: int, kind: str) -> Iterator[Path]:
-    """Write a sharded checkpoint of random numbers, and delete it."""
+def checkpoint(folder: Path, nbytes: int, kind: str, *, sparse: bool = False) -> Iterator[Path]:
+    """Write a sharded checkpoint of random numbers, or of holes, and delete it."""
     from converter import TensorInfo
     from converter.formats import safetensors, sharded
 
@@ -85,11 +87,12 @@ def checkpoint(folder: Path, nbytes: int, kind: str) -> Iterator[Path]:
             layout = safetensors.layout("torch", group, {}, {})
             with file.open("wb") as opened:
                 opened.write(layout.pieces[0][1])
-                for number, info in enumerate(group):  # no two tensors alike
+                for number in range(0 if sparse else len(group)):  # no two tensors alike
                     opened.write(random[number:])
                     opened.write(random[:number])
-                    weight_map[info.name] = file.name
+                opened.truncate(layout.size)
                 os.fsync(opened.fileno())
+            weight_map.update(dict.fromkeys((info.name for info in group), file.name))
         index.write_bytes(sharded.index(weight_map, count * TENSOR_BYTES))
         yield index
     finally:
@@ -105,14 +108,21 @@ def forget(files: Sequence[Path]) -> None:
         os.close(descriptor)
 
 
-def touch_memory(nbytes: int) -> None:
-    """Have the machine's memory there: a virtual one gets from its host, at first use, what was long unused.
+@contextmanager
+def full_cache(folder: Path) -> Iterator[None]:
+    """Fill the page cache with another file, as it is on a machine that is long in use.
 
-    Otherwise a large conversion pays for what a small one finds.
+    Where there is free memory, a small conversion takes it, and a large one has to make room; and a virtual
+    machine's free memory may be its host's, to be got back at each first use.
     """
-    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    program = f"import numpy; numpy.ones({min(nbytes, available * 3 // 4)}, 'u1')"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with tempfile.NamedTemporaryFile(prefix="dgtool-scale-", dir=folder) as other:
+        other.truncate(available)  # it has no blocks on the disk
+        buffer = bytearray(16 << 20)
+        with Path(other.name).open("rb", buffering=0) as opened:
+            while opened.readinto(buffer):
+                pass
+        yield
 
 
 def measure(source: Path, kind: str, nbytes: int, workers: int, *, verified: bool) -> Run:
@@ -121,7 +131,6 @@ def measure(source: Path, kind: str, nbytes: int, workers: int, *, verified: boo
     folder.mkdir()
     os.sync()
     forget(list(source.parent.glob("source*")))
-    touch_memory(2 * nbytes)
     command = [
         sys.executable,
         "-m",
@@ -133,14 +142,17 @@ def measure(source: Path, kind: str, nbytes: int, workers: int, *, verified: boo
     command += ["--assume", "linear=fc*,conv2d=conv*", "--from", "torch", "--quiet"]
     command += ["--max-shard-size", str(SHARD_BYTES), "--workers", str(workers)]
     command += [] if verified else ["--no-verify"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
-    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, start_new_session=True)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, anonymous(process.pid))
-        time.sleep(SAMPLE_SECONDS)
-    wall = time.perf_counter() - start
+    with full_cache(folder.parent):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, anonymous(process.pid))
+            time.sleep(SAMPLE_SECONDS)
+        wall = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     shutil.rmtree(folder)
     if process.returncode:
@@ -186,32 +198,42 @@ def predicted_processor_s(run: Run, coefficients: np.ndarray) -> float:
     return float(sum(c * term(run) for c, term in zip(coefficients, TERMS.values(), strict=True)))
 
 
-def predicted_wall_s(run: Run, coefficients: np.ndarray, disk_bytes_per_s: float) -> float:
-    """Return what the model says of a run's seconds: the processors' share, or the disk's, if that is more.
+def shares(run: Run, coefficients: np.ndarray) -> list[float]:
+    """Return what a run's seconds are made of: the start, each processor's share, and gigabytes of disk.
 
-    One worker is a process with two threads.
+    One worker is a process with two threads. What a processor does and what the disk does is not side by
+    side: a tensor is read when it is hashed, and a shard is on the disk before the next one begins.
     """
-    start = coefficients[0]
-    busy = (predicted_processor_s(run, coefficients) - start) / min(max(2, run.workers), os.cpu_count() or 1)
-    return float(start + max(busy, run.nbytes / disk_bytes_per_s))
+    busy = predicted_processor_s(run, coefficients) - coefficients[0]
+    return [1.0, busy / min(max(2, run.workers), os.cpu_count() or 1), run.nbytes / 1e9]
 
 
-def copy_speed(folder: Path, nbytes: int) -> float:
-    """Copy a checkpoint that is not in the page cache, to the disk; return bytes per second."""
-    with (
-        tempfile.TemporaryDirectory(prefix="dgtool-scale-", dir=folder) as inner,
-        checkpoint(Path(inner), nbytes, "kept") as source,
-    ):
-        files = sorted(source.parent.glob("source*.safetensors"))
-        os.sync()
-        forget(files)
+def fit_wall(runs: Sequence[Run], coefficients: np.ndarray) -> np.ndarray:
+    """Fit the weights of a run's `shares`, none negative, to the seconds that it took."""
+    from scipy.optimize import nnls
+
+    rows = np.array([shares(run, coefficients) for run in runs])
+    seen = np.array([run.wall_s for run in runs])
+    weights, _ = nnls(rows / seen[:, None], np.ones(len(runs)))
+    return weights
+
+
+def copy_seconds(source: Path) -> float:
+    """Copy a checkpoint that is not in the page cache, to the disk."""
+    files = sorted(source.parent.glob("source*.safetensors"))
+    os.sync()
+    forget(files)
+    with full_cache(source.parent):
         start = time.perf_counter()
         for file in files:
             copied = file.with_suffix(".copy")
             shutil.copyfile(file, copied)
             with copied.open("r+b") as opened:
                 os.fsync(opened.fileno())
-        return nbytes / (time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+    for file in files:
+        file.with_suffix(".copy").unlink()
+    return seconds
 
 
 def predicted_in_store_s(
@@ -222,63 +244,69 @@ def predicted_in_store_s(
     processors: int,
     store_bytes_per_s: float,
     disk_bytes_per_s: float,
-    shard_bytes: float = 5e9,
 ) -> dict[str, float]:
     """Return what the model says of a conversion from a store to a store, half of it transposed, in seconds.
 
     Each machine reads its share and writes it, at ``store_bytes_per_s`` each way, by way of its disk, where
-    what is read and what is written lie for a while. Shards are worked on side by side, so that the slowest
-    of the four sets the pace; the first shard's reading and the last one's writing have nothing beside them.
+    what is read and what is written lie for a while. Many small shards are at every stage at once, and the
+    slowest stage sets the pace; where all shards of a machine go through the stages together, as when there
+    is one for each processor, the stages follow one another.
     """
     share = nbytes / machines
     run = Run("half", True, processors, round(share), 0.0, 0.0, 0)
-    ways = {
+    stages = {
         "processors": predicted_processor_s(run, coefficients) / processors,
         "reading from the store": share / store_bytes_per_s,
         "writing to the store": share / store_bytes_per_s,
         "the disk": 2 * share / disk_bytes_per_s,
     }
-    ends = 2 * min(shard_bytes, share) / store_bytes_per_s
-    return {**ways, "in all": float(coefficients[0]) + max(ways.values()) + ends}
+    return {**stages, "at least": max(stages.values()), "at most": sum(stages.values())}
 
 
-def report(runs: Sequence[Run], disk_bytes_per_s: float) -> None:
+def report(runs: Sequence[Run], copies: Mapping[int, Sequence[float]]) -> None:
     """Print the model, its errors, and how straight the line is."""
+
+    def errors(predicted: Iterable[float], seen: Iterable[float]) -> list[float]:
+        return [100 * (one / other - 1) for one, other in zip(predicted, seen, strict=True)]
+
+    def models(some: Sequence[Run], of: Sequence[Run]) -> tuple[list[float], list[float]]:
+        coefficients = fit(some)
+        weights = fit_wall(some, coefficients)
+        return (
+            errors((predicted_processor_s(run, coefficients) for run in of), (run.processor_s for run in of)),
+            errors((np.dot(shares(run, coefficients), weights) for run in of), (run.wall_s for run in of)),
+        )
+
     coefficients = fit(runs)
     print("\nprocessor seconds:")
     for name, coefficient in zip(TERMS, coefficients, strict=True):
         print(f"  {name:40} {coefficient:6.3f}")
-    print(f"the disk, copying with fsync: {disk_bytes_per_s / 1e6:.0f} MB/s")
-
-    def error(predicted: float, seen: float) -> float:
-        return 100 * (predicted / seen - 1)
-
-    fitted = [error(predicted_processor_s(run, coefficients), run.processor_s) for run in runs]
-    others = [[other for other in runs if other.nbytes != run.nbytes] for run in runs]
-    left_out = [
-        error(predicted_processor_s(run, fit(others[number])), run.processor_s)
-        for number, run in enumerate(runs)
-        if len({other.nbytes for other in others[number]}) > 1
-    ]
-    wall = [error(predicted_wall_s(run, coefficients, disk_bytes_per_s), run.wall_s) for run in runs]
-    for name, errors in (
-        ("processor seconds", fitted),
-        ("of a size that was left out", left_out),
-        ("wall seconds", wall),
-    ):
-        if errors:
+    weights = fit_wall(runs, coefficients)
+    start, processors, disk = weights
+    print(f"seconds: {start:.2f} + {processors:.2f} x each processor's + {disk:.2f} x GB (the disk)")
+    told = [("", models(runs, runs))]
+    sizes = sorted({run.nbytes for run in runs})
+    if len(sizes) > 2:
+        left_out: tuple[list[float], list[float]] = ([], [])
+        for size in sizes:
+            of = [run for run in runs if run.nbytes == size]
+            for kept, more in zip(left_out, models([run for run in runs if run not in of], of), strict=True):
+                kept += more
+        told.append((", a size that was left out", left_out))
+    for which, both in told:
+        for name, found in zip(("processor seconds", "seconds"), both, strict=True):
             print(
-                f"error of the model, {name}: median {np.median(np.abs(errors)):.0f} %, "
-                f"from {min(errors):+.0f} to {max(errors):+.0f} %"
+                f"error of the model, {name}{which}: median {np.median(np.abs(found)):.0f} %, "
+                f"from {min(found):+.0f} to {max(found):+.0f} %"
             )
-    print(
-        "\n1 TB in a store, 16 machines of 8 processors, 1.25 GB/s each way, 1 GB/s of disk, shards of 5 GB:"
-    )
-    told = predicted_in_store_s(
+    print("\n1 TB in a store, 16 machines of 8 processors, 1.25 GB/s each way, 1 GB/s of disk:")
+    predicted = predicted_in_store_s(
         1e12, coefficients, machines=16, processors=8, store_bytes_per_s=1.25e9, disk_bytes_per_s=1e9
     )
-    print("  " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in told.items()))
-    print("\nseconds a gigabyte, and anonymous memory:")
+    print("  " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in predicted.items()))
+    print("\na gigabyte, and anonymous memory (medians):")
+    each = [f"{size / 1e9:.1f} GB {1e9 * np.median(seen) / size:.2f}" for size, seen in copies.items()]
+    print(f"  copied, with fsync     wall s/GB      {', '.join(each)}")
     for workers, verified in sorted({(run.workers, run.verified) for run in runs}):
         alike = [run for run in runs if (run.workers, run.verified, run.kind) == (workers, verified, "half")]
         for what, value in (
@@ -286,8 +314,10 @@ def report(runs: Sequence[Run], disk_bytes_per_s: float) -> None:
             ("processor s/GB", lambda run: 1e9 * run.processor_s / run.nbytes),
             ("MB", lambda run: run.anonymous_bytes / 1e6),
         ):
-            told = ", ".join(f"{run.nbytes / 1e9:.1f} GB {value(run):.2f}" for run in alike)
-            print(f"  workers {workers} {'verified' if verified else 'not     '} {what:14} {told}")
+            found = {size: [value(run) for run in alike if run.nbytes == size] for size in sizes}
+            each = [f"{size / 1e9:.1f} GB {np.median(some):.2f}" for size, some in found.items() if some]
+            how = "verified" if verified else "not"
+            print(f"  workers {workers} {how:12} {what:14} {', '.join(each)}")
 
 
 def main() -> None:
@@ -296,19 +326,25 @@ def main() -> None:
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.5, 2, 5, 10, 20], help="GB")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), help=f"of checkpoints up to {SMALL_GB} GB")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--verified", action="store_true", help="measure no run that is not")
+    parser.add_argument("--sparse", action="store_true", help="checkpoints of holes")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    disk = copy_speed(given.folder, round(2e9))
     runs: list[Run] = []
-    for size in given.sizes:
+    copies: dict[int, list[float]] = {}
+    for size in given.sizes * given.rounds:
         small = size <= SMALL_GB
         for kind in given.kinds if small else ["half"]:
             with tempfile.TemporaryDirectory(prefix="dgtool-scale-", dir=given.folder) as folder:
                 nbytes = round(size * 1e9 / TENSOR_BYTES) * TENSOR_BYTES
-                with checkpoint(Path(folder), nbytes, kind) as source:
+                with checkpoint(Path(folder), nbytes, kind, sparse=given.sparse) as source:
+                    if kind == "half":
+                        copies.setdefault(nbytes, []).append(copy_seconds(source))
+                        print(f"{nbytes / 1e9:6.2f} GB copied {copies[nbytes][-1]:32.2f} s", flush=True)
                     for workers in given.workers if kind == "half" else given.workers[:1]:
-                        alone = small and workers == given.workers[0]
+                        alone = small and workers == given.workers[0] and not given.verified
                         for verified in (True, False) if alone else (True,):
                             run = measure(source, kind, nbytes, workers, verified=verified)
                             runs.append(run)
@@ -319,8 +355,8 @@ def main() -> None:
                                 flush=True,
                             )
     if given.json:
-        given.json.write_text(json.dumps({"disk": disk, "runs": [asdict(run) for run in runs]}, indent=1))
-    report(runs, disk)
+        given.json.write_text(json.dumps({"copies": copies, "runs": [asdict(run) for run in runs]}, indent=1))
+    report(runs, copies)
 
 
 if __name__ == "__main__":

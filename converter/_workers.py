@@ -24,7 +24,8 @@ class Workers:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._given: list[Future[Any]] = []
+        self._given: set[Future[Any]] = set()
+        """What is not done; of what is, nothing is kept here."""
 
     def submit(self, work: Callable[..., Result], *arguments: object) -> Future[Result]:
         """Have a function called; it and its arguments must be such as can be pickled."""
@@ -33,20 +34,22 @@ class Workers:
         if isinstance(self._executor, ProcessPoolExecutor):
             pickle.dumps((work, arguments))  # what cannot be pickled may leave such a pool waiting forever
         future = self._executor.submit(work, *arguments)
-        self._given.append(future)
+        self._given.add(future)
+        future.add_done_callback(self._given.discard)
         return future
 
     def map(self, work: Callable[..., Result], arguments: Sequence[object]) -> Iterator[tuple[int, Result]]:
         """Call a function with every argument; yield number and result, in the order of completion."""
         numbers = {self.submit(work, argument): number for number, argument in enumerate(arguments)}
         for future in as_completed(numbers):
-            yield numbers[future], future.result()
+            yield numbers.pop(future), future.result()
 
     def stop(self) -> None:
         """Drop what has not begun, and wait for what has."""
-        for future in self._given:
+        given = tuple(self._given)
+        for future in given:
             future.cancel()
-        for future in self._given:
+        for future in given:
             if not future.cancelled():
                 future.exception()
 

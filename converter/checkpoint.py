@@ -56,7 +56,7 @@ def dotted(path: KeyPath) -> str:
     return ".".join(path)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Extent:
     """Where a tensor's elements lie in a file. Whoever makes one has checked that it fits the file."""
 
@@ -68,7 +68,7 @@ class Extent:
     big_endian: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorInfo:
     """What an index tells about a tensor: where it stands, its dtype and its shape, and its elements."""
 

@@ -192,7 +192,7 @@ def write(
     with ExitStack() as stack:
         run = stack.enter_context(employ(workers, executor))
         here = [stack.enter_context(staged(shard)) for shard in division]
-        kept = sum(job.carry_out(shard, run, stack, progress) for shard in here)
+        kept = sum(job.carry_out(shard, run, progress) for shard in here)
         check_unchanged(job.sources)
         for shard, written in zip(division, here, strict=True):
             if isinstance(shard.file, Url):
@@ -219,26 +219,25 @@ class Job:
     """An index that goes before its shards are replaced; with one, whole shards of an earlier run stay."""
     casts: dict[str, CastStatistics] = field(default_factory=dict)
 
-    def carry_out(
-        self, shard: Shard, run: Workers, stack: ExitStack, progress: Callable[[str, int], None]
-    ) -> bool:
+    def carry_out(self, shard: Shard, run: Workers, progress: Callable[[str, int], None]) -> bool:
         """Have a shard of this machine written, or keep it. Returns whether it was kept."""
         if self.index is not None and self._is_whole(shard, run):
             for info in shard.targets:
                 progress(info.name, info.nbytes)
             return True
-        output = Output(shard, self.framework, self._metadata(shard), stack)
-        self.casts.update(output.write_tensors(run, progress, hashed=self.verified))
-        output.complete(self._metadata(shard, output.digests))
-        if self.verified:
-            found = list(self._problems(shard, output.partial, run))
-            if found:
-                head = say("the written file does not hold what was planned, so it was discarded:")
-                raise VerifyError(lines(head, *(say("  - {problem}", problem=each) for each in found)))
-        check_unchanged(self.sources)
-        if self.index is not None:
-            self.index.unlink(missing_ok=True)  # an index of shards that are about to be replaced
-        output.commit()
+        with ExitStack() as stack:
+            output = Output(shard, self.framework, self._metadata(shard), stack)
+            self.casts.update(output.write_tensors(run, progress, hashed=self.verified))
+            output.complete(self._metadata(shard, output.digests))
+            if self.verified:
+                found = list(self._problems(shard, output.partial, run))
+                if found:
+                    head = say("the written file does not hold what was planned, so it was discarded:")
+                    raise VerifyError(lines(head, *(say("  - {problem}", problem=each) for each in found)))
+            check_unchanged(self.sources)
+            if self.index is not None:
+                self.index.unlink(missing_ok=True)  # an index of shards that are about to be replaced
+            output.commit()
         return False
 
     def _metadata(self, shard: Shard, digests: Mapping[str, str] | None = None) -> Mapping[str, str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -141,8 +140,7 @@ def write_shard(unit: ShardUnit) -> Work:
     unit.folder.make_room(name)
     job = Job(unit.framework, unit.sources, unit.made)
     with staged(unit.shard, at_once.check) as shard:
-        with ExitStack() as stack:
-            job.carry_out(shard, Workers(at_once), stack, lambda name, size: None)
+        job.carry_out(shard, Workers(at_once), lambda name, size: None)
         file = local(shard.file)
         receipt = Receipt.of(file, unit.part, shard.format.read(file).metadata, unit.sources)
         receipt = unit.folder.leave(name, file, receipt, at_once.check)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -94,21 +95,23 @@ def files_of(steps: Iterable[Step], otherwise: Location) -> dict[Location, tuple
 
 def plan_digest(plan: Plan, division: Iterable[Iterable[str]]) -> str:
     """Return the SHA-256 of all that a plan says, and of which tensors go into which file, by number."""
-    content = {
-        "from": plan.source_framework,
-        "to": plan.target_framework,
-        "steps": [
-            {
-                "sources": [_describe(info) for info in step.sources],
-                "targets": [_describe(info) for info in step.targets],
-                "operations": [str(operation) for operation in step.operations],
-            }
+    said: Iterator[object] = chain(
+        [[plan.source_framework, plan.target_framework]],
+        (
+            [
+                [_describe(info) for info in step.sources],
+                [_describe(info) for info in step.targets],
+                [str(operation) for operation in step.operations],
+            ]
             for step in plan.steps
-        ],
-        "scalars": [[list(path), repr(value)] for path, value in plan.scalars.items()],
-        "files": [list(names) for names in division],
-    }
-    return hashlib.sha256(_canonical(content)).hexdigest()
+        ),
+        [[[list(path), repr(value)] for path, value in plan.scalars.items()]],
+        (list(names) for names in division),
+    )
+    digest = hashlib.sha256()
+    for part in said:  # one by one: a plan of many tensors is not spelled out in memory
+        digest.update(_canonical(part) + b"\n")
+    return digest.hexdigest()
 
 
 def _describe(info: TensorInfo) -> list[Any]:

@@ -13,7 +13,7 @@ from converter.operations import Cast, Operation, apply
 __all__ = ["Plan", "Step", "converted"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
     """What one rule does: these source tensors become these target tensors."""
 
