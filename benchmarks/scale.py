@@ -32,6 +32,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from machine import full_cache
 
 LINEAR, CONVOLUTION = (4096, 1024), (1024, 1024, 2, 2)
 TENSOR_BYTES = 4 * LINEAR[0] * LINEAR[1]
@@ -106,23 +107,6 @@ def forget(files: Sequence[Path]) -> None:
         descriptor = os.open(file, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
-
-
-@contextmanager
-def full_cache(folder: Path) -> Iterator[None]:
-    """Fill the page cache with another file, as it is on a machine that is long in use.
-
-    Where there is free memory, a small conversion takes it, and a large one has to make room; and a virtual
-    machine's free memory may be its host's, to be got back at each first use.
-    """
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with tempfile.NamedTemporaryFile(prefix="dgtool-scale-", dir=folder) as other:
-        other.truncate(available)  # it has no blocks on the disk
-        buffer = bytearray(16 << 20)
-        with Path(other.name).open("rb", buffering=0) as opened:
-            while opened.readinto(buffer):
-                pass
-        yield
 
 
 def measure(source: Path, kind: str, nbytes: int, workers: int, *, verified: bool) -> Run:

@@ -5,7 +5,7 @@ optimizer state, every call, and the calls' tensors in the first two iterations)
 the start of the first iteration to the end of the last. Then `dgtool check-bp`, with oracle and diagnosis,
 and with a replica where a difference asks for one, against the slower side's bare float32 and float64 loops:
 once from the first iteration to the last alone, once as whole processes, imports included, as check-bp is.
-Rounds are interleaved.
+Rounds are interleaved, and each measurement begins with a full page cache (`machine.full_cache`).
 
     python benchmarks/verdict.py [--rounds 3] [--iters 5] [--width 64] [--mode eval]
 """
@@ -20,6 +20,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from machine import full_cache
 
 SIDE = """
 import importlib, json, os, sys, time
@@ -73,24 +75,21 @@ def loop(
 ) -> tuple[float, float]:
     """Run one side; return the seconds of its loop, and of its process."""
     arguments = [name, dtype, str(given.iters), str(given.width), given.mode, recording, folder]
-    start = time.perf_counter()
     environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent), "PATH": ""}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SIDE, *arguments],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    return float(done.stdout.splitlines()[-1]), time.perf_counter() - start
+    command = [sys.executable, "-W", "ignore", "-c", SIDE, *arguments]
+    with full_cache():
+        start = time.perf_counter()
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        return float(done.stdout.splitlines()[-1]), time.perf_counter() - start
 
 
 def check(given: argparse.Namespace, folder: str) -> tuple[float, float]:
     """Run the whole check; return its wall time and the processor time of all its processes."""
     options = ["--iters", str(given.iters), "--width", str(given.width), "--mode", given.mode, "-q"]
-    start, before = time.perf_counter(), processor_seconds()
-    subprocess.run([sys.executable, "-m", "dgtool", "check-bp", *options], check=True, cwd=folder)
-    return time.perf_counter() - start, processor_seconds() - before
+    with full_cache():
+        start, before = time.perf_counter(), processor_seconds()
+        subprocess.run([sys.executable, "-m", "dgtool", "check-bp", *options], check=True, cwd=folder)
+        return time.perf_counter() - start, processor_seconds() - before
 
 
 def processor_seconds() -> float:
