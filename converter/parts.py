@@ -66,7 +66,10 @@ class Parted:
         shards: int | None = None,
         max_shard_bytes: int | None = None,
     ) -> Parted:
-        """Divide a plan between shards. Raises `UsageError` for a target that is one file."""
+        """Divide a plan between shards as `converter.execute.divide` does, and raise what it raises.
+
+        Raises `UsageError` for a target that is one file, or part of the source.
+        """
         if not is_sharded(target):
             raise UsageError(
                 say(
@@ -160,23 +163,18 @@ def _kept(unit: ShardUnit, token: Path | None) -> Receipt | None:
 
 
 def write_part(
-    source: Checkpoint,
-    plan: Plan,
-    target: Location,
+    whole: Parted,
     part: Part,
     *,
-    shards: int | None = None,
-    max_shard_bytes: int | None = None,
     workers: int = 1,
     executor: Executor | None = None,
     progress: Callable[[str, int], None] = lambda name, size: None,
 ) -> Written:
-    """Write one part of the shards of the index ``target``, to be published when all parts are there.
+    """Write one part of a conversion's shards, to be published when all parts are there.
 
     Parts may run in any order, at once, and again. ``progress`` is called with each shard's name and
-    size in bytes. The other arguments, and what is raised, are those of `converter.execute.write`.
+    size in bytes. ``workers``, ``executor`` and what is raised are those of `converter.execute.write`.
     """
-    whole = Parted.of(source, plan, target, shards=shards, max_shard_bytes=max_shard_bytes)
     with employ(workers, executor) as run, whole.folder.held() as token:
         units = [whole.unit(shard, part, token) for shard in part.share(whole.division)]
         done: list[Work] = []

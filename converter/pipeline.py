@@ -18,7 +18,7 @@ from converter.formats.paddle import reinterpret
 from converter.knowledge import Assumption, Knowledge, LayerSpec, describe
 from converter.messages import say
 from converter.operations import same_bits
-from converter.parts import write_part
+from converter.parts import Parted, write_part
 from converter.planner import Request, make_plan, ownership_of
 from converter.publish import publish, write_shards
 from converter.ranks import Part
@@ -285,14 +285,15 @@ def convert(
     by_shard |= in_store and is_sharded(target)
     if not verified and (by_shard or part is not None):
         raise UsageError(say("parts are always verified: a result is not put together on trust"))
-    meant: dict[str, Any] = {"shards": shards, "max_shard_bytes": max_shard_size, "executor": executor}
-    meant |= {"workers": workers, "progress": progress}
+    checkpoint = opened.checkpoint
+    size: Any = {"shards": shards, "max_shard_bytes": max_shard_size}
+    by: Any = {"workers": workers, "executor": executor, "progress": progress}
     if part is not None:
-        written = write_part(opened.checkpoint, planned, target, part, **meant)
+        written = write_part(Parted.of(checkpoint, planned, target, **size), part, **by)
     elif by_shard:
-        written = write_shards(opened.checkpoint, planned, target, **meant)
+        written = write_shards(Parted.of(checkpoint, planned, target, **size), **by)
     else:
-        written = write(opened.checkpoint, planned, target, verified=verified, **meant)
+        written = write(checkpoint, planned, target, verified=verified, **size, **by)
     return Conversion(planned, written.files, written.casts, written.reused)
 
 
@@ -319,14 +320,6 @@ def finish(
     target = locate(target)
     planned = opened.plan()
     check_target(opened.checkpoint, planned, target, force=force)
-    written = publish(
-        opened.checkpoint,
-        planned,
-        target,
-        shards=shards,
-        max_shard_bytes=max_shard_size,
-        workers=workers,
-        executor=executor,
-        progress=progress,
-    )
+    whole = Parted.of(opened.checkpoint, planned, target, shards=shards, max_shard_bytes=max_shard_size)
+    written = publish(whole, workers=workers, executor=executor, progress=progress)
     return Conversion(planned, written.files, written.casts)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from converter import provenance
 from converter._workers import Workers, employ
-from converter.checkpoint import Checkpoint
 from converter.errors import VerifyError
 from converter.execute import Written, hash_tensors, index_of
 from converter.folders import Folder
@@ -19,7 +18,6 @@ from converter.messages import lines, say
 from converter.parts import Parted, write_part
 from converter.ranks import Part
 from converter.receipts import Receipt
-from converter.steps import Plan
 from converter.stores.url import Location
 
 __all__ = ["publish", "write_shards"]
@@ -28,18 +26,14 @@ _WHOLE = Part(1, 1)
 
 
 def publish(
-    source: Checkpoint,
-    plan: Plan,
-    target: Location,
+    whole: Parted,
     *,
-    shards: int | None = None,
-    max_shard_bytes: int | None = None,
     workers: int = 1,
     executor: Executor | None = None,
     proven: Collection[str] = (),
     progress: Callable[[str, int], None] = lambda name, size: None,
 ) -> Written:
-    """Check what the parts of a conversion have written, and publish it: the index ``target`` last.
+    """Check what the parts of a conversion have written, and publish it: the index last.
 
     Every shard is hashed, but for those whose names are in ``proven``, which this process has seen
     written. Where a file of the source is not the one which a shard was made from, by its size and the
@@ -47,62 +41,38 @@ def publish(
     shard's name and size in bytes. What was interrupted may be done again.
 
     Raises `VerifyError`, before anything is changed, that names each part which is missing, was
-    altered, or belongs to another plan or source; `UsageError`, `converter.FormatError` for a damaged
-    receipt, and `OSError`.
+    altered, or belongs to another plan or source; `converter.FormatError` for a damaged receipt, and
+    `OSError`.
     """
-    whole = Parted.of(source, plan, target, shards=shards, max_shard_bytes=max_shard_bytes)
     folder = whole.folder
     names = [shard.file.name for shard in whole.division]
     found = {name: folder.receipt(name) for name in names}
     receipts = {name: receipt for name, receipt in found.items() if receipt is not None}
-    _refuse(target, chain(_missing(whole, receipts), _of_another_plan(whole, receipts)))
+    _refuse(whole.target, chain(_missing(whole, receipts), _of_another_plan(whole, receipts)))
     with employ(workers, executor) as run, folder.held() as token:
         altered = _altered(whole, receipts, run, token, proven, progress)
-        _refuse(target, chain(_of_other_sources(whole, receipts, run), altered))
+        _refuse(whole.target, chain(_of_other_sources(whole, receipts, run), altered))
     folder.publish(names, index_of(whole.division))
     folder.clear(names)
-    return Written((*(shard.file for shard in whole.division), target), {})
+    return Written((*(shard.file for shard in whole.division), whole.target), {})
 
 
 def write_shards(
-    source: Checkpoint,
-    plan: Plan,
-    target: Location,
+    whole: Parted,
     *,
-    shards: int | None = None,
-    max_shard_bytes: int | None = None,
     workers: int = 1,
     executor: Executor | None = None,
     progress: Callable[[str, int], None] = lambda name, size: None,
 ) -> Written:
-    """Write the index ``target`` and its shards, each by whichever worker of an executor, wherever that is.
+    """Write an index and its shards, each by whichever worker of an executor, wherever that is.
 
     What was interrupted is gone on with: a shard is kept if it is what its receipt says. ``progress`` is
     called with each shard's name and size in bytes. The bytes are those of `converter.execute.write`,
     and so is what is raised.
     """
-    written = write_part(
-        source,
-        plan,
-        target,
-        _WHOLE,
-        shards=shards,
-        max_shard_bytes=max_shard_bytes,
-        workers=workers,
-        executor=executor,
-        progress=progress,
-    )
+    written = write_part(whole, _WHOLE, workers=workers, executor=executor, progress=progress)
     proven = [file.name for file in written.files]
-    published = publish(
-        source,
-        plan,
-        target,
-        shards=shards,
-        max_shard_bytes=max_shard_bytes,
-        workers=workers,
-        executor=executor,
-        proven=proven,
-    )
+    published = publish(whole, workers=workers, executor=executor, proven=proven)
     return Written(published.files, written.casts, written.reused)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from converter import _copy, execute, provenance
 from converter.execute import write
-from converter.parts import write_part
+from converter.parts import Parted, write_part
 from converter.publish import publish
 from converter.ranks import Part
 from tests.converter import plans
@@ -36,12 +36,13 @@ def convert(out):
     if not count:
         return write(source, plan, out / target, shards=shards).reused
     reused = write_parts(out)
-    publish(source, plan, out / target, shards=shards)
+    publish(Parted.of(source, plan, out / target, shards=shards))
     return reused
 
 def write_parts(out):
     parts = [Part(number, count) for number in range(1, count + 1)]
-    return sum(write_part(source, plan, out / target, part, shards=shards).reused for part in parts)
+    whole = Parted.of(source, plan, out / target, shards=shards)
+    return sum(write_part(whole, part).reused for part in parts)
 
 shard_names = right.keys() - {target}
 kept_in, expected = out, right

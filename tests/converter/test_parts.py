@@ -57,16 +57,14 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def write(source, plan, out, *numbers, count=3, **options):
+def write(source, plan, out, *numbers, count=3, shards=4, **by):
     """Write some of three parts of four shards; returns how many shards were kept."""
-    given = {"shards": 4, **options}
-    return sum(
-        write_part(source, plan, out / TARGET, Part(number, count), **given).reused for number in numbers
-    )
+    whole = Parted.of(source, plan, out / TARGET, shards=shards)
+    return sum(write_part(whole, Part(number, count), **by).reused for number in numbers)
 
 
 def finish(source, plan, out, **options):
-    return publish.publish(source, plan, out / TARGET, shards=4, **options)
+    return publish.publish(Parted.of(source, plan, out / TARGET, shards=4), **options)
 
 
 def refusal(source, plan, out):
@@ -92,19 +90,17 @@ def test_parts_in_any_order_give_the_bytes_of_one_process(source, plan, tmp_path
     whole.mkdir()
     execute.write(source, plan, whole / f"m.{suffix}.index.json", shards=4)
     seen = []
+    parts = Parted.of(source, plan, out / f"m.{suffix}.index.json", shards=4)
     for number in (3, 1, 2):
         assert not contents(out)
         write_part(
-            source,
-            plan,
-            out / f"m.{suffix}.index.json",
+            parts,
             Part(number, 3),
-            shards=4,
             progress=lambda name, size: seen.append((name, size)),
         )
     assert sorted(name for name, _ in seen) == [f"m-0000{n}-of-00004.{suffix}" for n in (1, 2, 3, 4)]
     assert sum(size for _, size in seen) == sum(info.nbytes for info in plan.targets)
-    written = publish.publish(source, plan, out / f"m.{suffix}.index.json", shards=4)
+    written = publish.publish(parts)
     assert [file.name for file in written.files][-1] == f"m.{suffix}.index.json"
     assert contents(out) == contents(whole)
     assert [path.name for path in out.iterdir() if path.is_dir()] == []
@@ -130,7 +126,8 @@ def test_more_parts_than_shards_and_parts_divided_otherwise(source, plan, out, r
 
 
 def test_casts_of_a_part_are_told(source, plan, out):
-    casts = [write_part(source, plan, out / TARGET, Part(n, 2), shards=4).casts for n in (1, 2)]
+    whole = Parted.of(source, plan, out / TARGET, shards=4)
+    casts = [write_part(whole, Part(n, 2)).casts for n in (1, 2)]
     assert sorted(name for part in casts for name in part) == ["narrow", "wide"]
 
 
@@ -162,10 +159,7 @@ def test_a_unit_is_given_up_when_nobody_waits_for_it(source, plan, out):
 def test_all_shards_by_an_executor_of_ones_own(source, plan, out, right):
     seen = []
     written = publish.write_shards(
-        source,
-        plan,
-        out / TARGET,
-        shards=4,
+        Parted.of(source, plan, out / TARGET, shards=4),
         executor=Immediately(),
         progress=lambda name, size: seen.append(size),
     )
@@ -331,7 +325,7 @@ def test_damaged_receipts_are_named_and_their_shards_written_again(source, plan,
 
 def test_a_part_of_one_file_cannot_be(source, plan, out):
     with pytest.raises(UsageError, match=r"m\.pth is one file, and parts are of several: name an index"):
-        write_part(source, plan, out / "m.pth", Part(1, 2))
+        Parted.of(source, plan, out / "m.pth")
     assert not list(out.iterdir())
 
 

@@ -26,7 +26,7 @@ from converter import (
 from converter._ray_driver import driving
 from converter.folders import folder_of
 from converter.operations import RepeatDiffersError
-from converter.parts import write_part
+from converter.parts import Parted, write_part
 from converter.ray_engine import RayExecutor
 from dgtool import _progress
 from tests import ray_cluster
@@ -98,16 +98,14 @@ def test_the_bytes_of_one_process(source, plan, right, cluster, tmp_path):
         made[name] = tmp_path / name / TARGET
     execute.write(source, plan, made["two"], shards=SHARDS, workers=2)
     execute.write(source, plan, made["four"], shards=SHARDS, workers=4)
+    parts = Parted.of(source, plan, made["parts"], shards=SHARDS)
     for number in (2, 1):
-        write_part(source, plan, made["parts"], Part(number, 2), shards=SHARDS)
-    publish.publish(source, plan, made["parts"], shards=SHARDS)
+        write_part(parts, Part(number, 2))
+    publish.publish(parts)
     seen = []
     with engine("ray") as executor:
         written = publish.write_shards(
-            source,
-            plan,
-            made["cluster"],
-            shards=SHARDS,
+            Parted.of(source, plan, made["cluster"], shards=SHARDS),
             executor=executor,
             progress=lambda name, size: seen.append((name, size)),
         )
@@ -124,6 +122,7 @@ import sys
 from pathlib import Path
 
 from converter import engine, open_checkpoint, publish
+from converter.parts import Parted
 from tests.converter import plans
 from tests.converter.test_ray import SHARDS, TARGET
 from tests.gates import Gated
@@ -132,7 +131,9 @@ folder = Path(sys.argv[1])
 source = open_checkpoint(folder / "source.pth")
 with engine("ray") as executor:
     gated = Gated(executor, folder / "gates")
-    publish.write_shards(source, plans.everything(source), folder / "out" / TARGET, shards=SHARDS, executor=gated)
+    publish.write_shards(
+        Parted.of(source, plans.everything(source), folder / "out" / TARGET, shards=SHARDS), executor=gated
+    )
 """
 
 
@@ -170,7 +171,9 @@ def test_a_driver_that_ends_in_the_middle_and_is_started_again(
     kept = {name: (out / f"{TARGET}.parts" / name).stat().st_ino for name in done}
     (gates / "all").touch()
     with engine("ray") as executor:
-        written = publish.write_shards(source, plan, out / TARGET, shards=SHARDS, executor=executor)
+        written = publish.write_shards(
+            Parted.of(source, plan, out / TARGET, shards=SHARDS), executor=executor
+        )
     assert written.reused == len(done)
     assert {name: (out / name).stat().st_ino for name in done} == kept
     assert contents(out) == right
@@ -234,7 +237,7 @@ def test_errors_and_results_come_back_as_they_are(cluster, out, tmp_path, monkey
         assert "on node" in str(missing.value.__cause__)
         with pytest.raises(RepeatDiffersError) as there:
             publish.write_shards(
-                unlike, plans.everything(unlike), out / TARGET, shards=SHARDS, executor=executor
+                Parted.of(unlike, plans.everything(unlike), out / TARGET, shards=SHARDS), executor=executor
             )
         assert str(there.value) == str(here.value)
         monkeypatch.setattr(ray_engine, "version", lambda: "99.0")
@@ -342,10 +345,7 @@ def test_a_node_that_is_killed_in_the_middle(source, plan, right, cluster, out, 
     with engine("ray") as executor, ThreadPoolExecutor(1) as beside:
         working = beside.submit(
             publish.write_shards,
-            source,
-            plan,
-            out / TARGET,
-            shards=SHARDS,
+            Parted.of(source, plan, out / TARGET, shards=SHARDS),
             executor=Gated(executor, gates),
         )
         wait_for(lambda: len({node for _, _, node in begun(gates)}) == ray_cluster.NODES, "every node")
