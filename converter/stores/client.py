@@ -87,7 +87,10 @@ def status(url: Url) -> Status | None:
         versions = (str(told[key]) for key in _VERSIONS if told.get(key))
         return Status(told["size"], next(versions, None) or system.ukey(path))
 
-    return _ask(url, ask)
+    found = _ask(url, ask)
+    if found is not None and found.nbytes is None:
+        raise StoreError(say("{url}: the server does not tell how large it is", url=url))
+    return found
 
 
 def read(url: Url, start: int, end: int) -> bytes:

@@ -17,6 +17,9 @@ __all__ = ["Location", "Status", "Url", "local", "locate", "same_file", "without
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _HERE = ("file", "local")
 _PROCESS_ONLY = "memory"
+_ONE_SLASH = re.compile(r"(s3a?|gc?s|hf|https?|file|memory):/?[^/]", re.IGNORECASE)
+_ALIASES = {"s3a": "s3", "gcs": "gs"}
+"""Two names of one kind of store."""
 _USER = re.compile(r"://[^/]*@")
 _SECRET = re.compile(
     r"(?P<scheme>\b[a-z][a-z0-9+.-]+://)(?:[^/\s?#'\"]*@)?(?P<rest>[^\s?#'\"<>]*)(?:[?#][^\s'\"<>]*)?", re.I
@@ -58,6 +61,11 @@ class Url:
     def scheme(self) -> str:
         """The store's kind, as in ``s3``."""
         return self.address.partition("://")[0].lower()
+
+    @property
+    def place(self) -> str:
+        """The address, where a kind of store has two names by the one that is usual."""
+        return f"{_ALIASES.get(self.scheme, self.scheme)}://{self.address.partition('://')[2]}"
 
     @property
     def _path(self) -> str:
@@ -147,6 +155,10 @@ def locate(text: str | Path | Url) -> Location:
         return text
     found = _SCHEME.match(text)
     if found is None:
+        if _ONE_SLASH.match(text) and not Path(text).exists():
+            raise UsageError(
+                say("{url}: write it with two slashes after the colon, as in s3://bucket/name", url=text)
+            )
         return Path(text)
     url = Url(text)
     rest = text[found.end() :]
@@ -161,8 +173,10 @@ def locate(text: str | Path | Url) -> Location:
 
 def same_file(one: Location, other: Location) -> bool:
     """Tell whether two names are of one file that is there."""
+    if isinstance(one, Url) and isinstance(other, Url):
+        return one.place == other.place
     if isinstance(one, Url) or isinstance(other, Url):
-        return one == other
+        return False
     return one.exists() and one.samefile(other)
 
 

@@ -25,13 +25,16 @@ class AlignmentError(ParityError):
     """The models cannot be aligned, or not without a guess; ``problems`` has an entry for each open point."""
 
     def __init__(self, problems: Sequence[Problem], context: Sequence[str] = ()) -> None:
-        self.problems = tuple(problems)
+        self.problems, self.context = tuple(problems), tuple(context)
         head = say("not aligned, nothing was written; {count} open point(s):", count=len(self.problems))
         listed = [
             say("  - '{name}': {reason}", name=shown(problem.name), reason=problem.reason)
             for problem in self.problems
         ]
         super().__init__(lines(head, *listed, *context))
+
+    def __reduce__(self) -> tuple[type[AlignmentError], tuple[tuple[Problem, ...], tuple[str, ...]]]:
+        return type(self), (self.problems, self.context)  # worker processes raise it
 
 
 def refusal(proposal: Proposal, attempt: Attempt) -> AlignmentError:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import psutil
 
@@ -113,6 +113,8 @@ class Outcome:
     def from_json(cls, content: Mapping[str, Any]) -> Outcome:
         """Return what `to_json` was called on. Raises `LookupError` or `TypeError` for anything else."""
         values = dict(content)
+        if values["status"] not in get_args(Status):
+            raise LookupError(values["status"])
         again = restored(values.pop("messages"))
         return cls(**{**values, "says": again(str(values["says"]))})
 

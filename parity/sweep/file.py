@@ -45,6 +45,7 @@ __all__ = ["load_matrix", "parse_matrix"]
 
 _SECTIONS = ("axes", "options", "include", "exclude", "order", "timeout", "memory", "reports")
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
+_NO_CELL = say("there is no cell: give [axes] values, or [[include]] cells")
 _BYTES = {
     f"{letter}{i}B": size**n for i, size in (("", 1000), ("i", 1024)) for n, letter in enumerate("KMGT", 1)
 }
@@ -59,13 +60,17 @@ def load_matrix(path: Path, options: Mapping[str, Option], check: Callable[[Sequ
         made = parse_matrix(_toml.loads(path.read_text(encoding="utf-8")), options)
         for cell in made.cells:
             check(cell.arguments)
-    except (OSError, UnicodeDecodeError, _toml.TOMLDecodeError, RecursionError, UsageError) as error:
+    except OSError as error:
+        raise UsageError(say("{path}: {error}", path=path, error=error.strerror or str(error))) from error
+    except (UnicodeDecodeError, _toml.TOMLDecodeError, RecursionError, UsageError) as error:
         raise UsageError(say("{path}: {error}", path=path, error=said(error))) from error
     return made
 
 
 def parse_matrix(content: Mapping[str, Any], options: Mapping[str, Option]) -> Matrix:
     """Read a file's content. Raises `UsageError`."""
+    if not content:
+        raise UsageError(_NO_CELL)
     for name in content:
         known(name, _SECTIONS)
     fixed = dict(_settings("[options]", content.get("options", {}), options))
@@ -73,7 +78,7 @@ def parse_matrix(content: Mapping[str, Any], options: Mapping[str, Option]) -> M
     left_out = [_where(each, axes) for each in _tables(content, "exclude")]
     included = _tables(content, "include")
     cells: list[Cell] = []
-    # Without axes there is one combination, of nothing: check-bp as it is, unless cells are listed.
+    # Without axes there is one combination, of nothing: check-bp with these options, unless cells are listed.
     for labels in itertools.product(*(axis.values for axis in axes)) if axes or not included else ():
         at = {axis.name: label for axis, label in zip(axes, labels, strict=True)}
         if not any(all(at[name] in some for name, some in each.items()) for each in left_out):
@@ -83,7 +88,7 @@ def parse_matrix(content: Mapping[str, Any], options: Mapping[str, Option]) -> M
     for cell in cells:
         unique.setdefault(cell.name, cell)
     if not unique:
-        raise UsageError(say("there is no cell: give [axes] values"))
+        raise UsageError(_NO_CELL)
     reports = content.get("reports", False)
     if not isinstance(reports, bool):
         raise UsageError(say("'reports' is true or false"))

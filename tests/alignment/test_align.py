@@ -1,6 +1,7 @@
 """Models that were written differently: aligned and proven, or refused with what is open."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -153,6 +154,7 @@ def test_layers_of_ones_own_are_found_by_their_data():
 def test_what_is_open_is_refused_and_listed(reference, port, said):
     with pytest.raises(AlignmentError) as caught:
         align(f"{TORCH}:{reference}", f"{PADDLE}:{port}", IMAGE)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     for text in ("not aligned, nothing was written;", *said):
         assert text in str(caught.value)
 

@@ -6,7 +6,9 @@ import pickle
 import random
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import fsspec
 import numpy as np
@@ -67,6 +69,8 @@ def test_paths_of_this_machine_are_paths():
     assert locate("c:/a.pth") == Path("c:/a.pth")
     assert not same_file(Path("a.pth"), Url("s3://b/a.pth"))
     assert same_file(Url("s3://b/a.pth"), Url("s3://b/a.pth"))
+    assert same_file(Url("s3a://b/a.pth"), Url("s3://b/a.pth"))
+    assert not same_file(Url("gs://b/a.pth"), Url("s3://b/a.pth"))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +79,35 @@ def test_paths_of_this_machine_are_paths():
 def test_addresses_that_name_no_file(text):
     with pytest.raises(UsageError, match=r"write it as in (s3://bucket/name|file:///folder/name)"):
         locate(text)
+
+
+@pytest.mark.parametrize("text", ["s3:/bucket/a.pth", "HF:owner/a.pth", "https:/host/a.pth"])
+def test_an_address_with_a_slash_too_few(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"{text}: write it with two slashes"):
+        locate(text)
+    Path(text).parent.mkdir(parents=True)
+    Path(text).touch()
+    assert locate(text) == Path(text)  # whoever has such a folder means it
+
+
+def test_a_server_that_tells_no_size(tmp_path):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"0123")
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(StoreError, match=r"a\.safetensors: the server does not tell how large it is$"):
+            open_checkpoint(locate(f"http://127.0.0.1:{server.server_port}/a.safetensors"))
+        server.shutdown()
 
 
 def test_errors_of_clients_lose_their_secrets():

@@ -120,7 +120,12 @@ def test_rows_of_an_axis_are_in_its_order():
 
 @pytest.mark.parametrize(
     ("text", "seconds", "count"),
-    [('timeout = "1.5min"', 90, 0), ('memory = "8GB"', 0, 8e9), ('memory = "2 GiB"', 0, 2**31), ("", 0, 0)],
+    [
+        ('timeout = "1.5min"', 90, 0),
+        ('memory = "8GB"', 0, 8e9),
+        ('memory = "2 GiB"', 0, 2**31),
+        ("options.iters = 1", 0, 0),
+    ],
 )
 def test_limits_have_units(text, seconds, count):
     made = matrix(text)
@@ -155,6 +160,7 @@ def test_limits_have_units(text, seconds, count):
         (CASES + "[[include]]\nsed = 1", "unknown name 'sed' (did you mean 'seed'?)"),
         ("exclude = 1", "[[exclude]] gives values to axes"),
         ("axes.seed = [1]\n[[exclude]]\nseed = 1", "there is no cell: give [axes] values"),
+        ("", "there is no cell: give [axes] values, or [[include]] cells"),
         ("order = 'seed'", "unknown name 'seed' (there are )"),
         ("order = 1", "'order' is a list of axes"),
         ("reports = 1", "'reports' is true or false"),
@@ -179,5 +185,7 @@ def test_what_cannot_be_meant_is_refused_with_the_file_s_name(text, message, tmp
 
 
 def test_a_file_that_is_none_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="No such file"):
+    with pytest.raises(UsageError, match=r"none\.toml: No such file or directory$"):
         load_matrix(tmp_path / "none.toml", OPTIONS, _check)
+    with pytest.raises(UsageError, match=r": Is a directory$"):
+        load_matrix(tmp_path, OPTIONS, _check)

@@ -65,7 +65,7 @@ def test_several_workers_come_to_the_same(stubs):
 
 
 @pytest.mark.parametrize(
-    "changed", ["nothing", "session", "limit", "file", "read", "variable", "damaged", "argument"]
+    "changed", ["nothing", "session", "status", "limit", "file", "read", "variable", "damaged", "argument"]
 )
 def test_a_result_holds_while_nothing_has_changed_that_it_was_made_of(stubs, changed, tmp_path, monkeypatch):
     limits = {"timeout_seconds": 0.4}
@@ -92,6 +92,8 @@ def test_a_result_holds_while_nothing_has_changed_that_it_was_made_of(stubs, cha
             weights.write_text("2")
         case "read":
             source.write_text("2")
+        case "status":
+            file.write_text(file.read_text().replace('"match"', '"mtach"'))
         case "session":
             monkeypatch.setenv("SSH_TTY", "another")
         case "variable":
