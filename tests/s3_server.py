@@ -1,7 +1,9 @@
 """An S3 server of its own process, and a proxy before it that counts, fails on purpose and looks on."""
 
+import hashlib
 import http.client
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -166,3 +168,28 @@ def proxied(port):
         proxy.shutdown()
         thread.join()
         proxy.server_close()
+
+
+def put(server, bucket, *files):
+    """Put files into a bucket, by their names."""
+    for file in files:
+        status, _, said = server.ask("PUT", f"/{bucket}/{file.name}", file.read_bytes())
+        assert status == 200, said
+
+
+def listing(server, bucket, folder=""):
+    """Return the MD5 of what is in a folder of a bucket, by name, and of folders within."""
+    _, _, listed = server.ask("GET", f"/{bucket}?list-type=2&prefix={folder}")
+    found = re.findall("<Key>(.*?)</Key>.*?<ETag>.*?([0-9a-f]{32}).*?</ETag>", listed.decode(), re.DOTALL)
+    return {name.removeprefix(folder): digest for name, digest in found}
+
+
+def md5(files):
+    """Return what `listing` will say of these contents."""
+    return {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
+
+
+def get(server, bucket, name):
+    """Return what is in a file, or None if there is none."""
+    status, _, content = server.ask("GET", f"/{bucket}/{name}")
+    return content if status == 200 else None

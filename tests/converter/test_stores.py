@@ -1,7 +1,5 @@
 """Both ends in an S3 server of its own, behind a proxy that fails on purpose: the same bytes, and no more of them."""
 
-import hashlib
-import re
 import signal
 import subprocess
 import sys
@@ -27,7 +25,7 @@ from converter.errors import StoreError
 from converter.formats import format_of, safetensors, sharded
 from converter.stores import client
 from converter.stores.url import locate
-from tests.s3_server import VARIABLES, proxied, s3_server
+from tests.s3_server import VARIABLES, listing, md5, proxied, put, s3_server
 from tests.untraced import untraced
 
 SHARDS = 12
@@ -79,28 +77,6 @@ def right(source, tmp_path_factory):
     folder = tmp_path_factory.mktemp("right")
     convert(source, folder / OUT, shards=SHARDS, **KNOWN)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def put(server, bucket, *files):
-    for file in files:
-        status, _, said = server.ask("PUT", f"/{bucket}/{file.name}", file.read_bytes())
-        assert status == 200, said
-
-
-def listing(server, bucket, folder=""):
-    """Return the MD5 of what is in a folder of a bucket, by name, and of folders within."""
-    _, _, listed = server.ask("GET", f"/{bucket}?list-type=2&prefix={folder}")
-    found = re.findall("<Key>(.*?)</Key>.*?<ETag>.*?([0-9a-f]{32}).*?</ETag>", listed.decode(), re.DOTALL)
-    return {name.removeprefix(folder): digest for name, digest in found}
-
-
-def md5(files):
-    return {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
-
-
-def get(server, bucket, name):
-    status, _, content = server.ask("GET", f"/{bucket}/{name}")
-    return content if status == 200 else None
 
 
 def nbytes(checkpoint):
