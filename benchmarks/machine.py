@@ -15,6 +15,8 @@ __all__ = ["full_cache"]
 def full_cache(folder: Path | None = None) -> Iterator[None]:
     """Fill the page cache with a file of no blocks in ``folder``, as it is on a machine that is long in use.
 
+    The folder is to be on a disk: what is in memory already has no pages in the cache.
+
     Otherwise a small measurement takes memory that is free, and a large one has to make room; and what a
     virtual machine has free may be its host's, to be got back at each first use, which costs more than the
     system's clearing it does.

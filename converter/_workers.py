@@ -46,7 +46,7 @@ class Workers:
 
     def stop(self) -> None:
         """Drop what has not begun, and wait for what has."""
-        given = tuple(self._given)
+        given = self._given.copy()  # from which other threads take what is done
         for future in given:
             future.cancel()
         for future in given:

@@ -17,7 +17,7 @@ __all__ = ["Location", "Status", "Url", "local", "locate", "same_file", "without
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _HERE = ("file", "local")
 _PROCESS_ONLY = "memory"
-_ONE_SLASH = re.compile(r"(s3a?|gc?s|hf|https?|file|memory):/?[^/]", re.IGNORECASE)
+_ONE_SLASH = re.compile(r"(s3a?|gc?s|hf|https?|file|memory):(?P<rest>/?[^/].*)", re.IGNORECASE | re.DOTALL)
 _ALIASES = {"s3a": "s3", "gcs": "gs"}
 """Two names of one kind of store."""
 _USER = re.compile(r"://[^/]*@")
@@ -155,10 +155,12 @@ def locate(text: str | Path | Url) -> Location:
         return text
     found = _SCHEME.match(text)
     if found is None:
-        if _ONE_SLASH.match(text) and not Path(text).exists():
-            raise UsageError(
-                say("{url}: write it with two slashes after the colon, as in s3://bucket/name", url=text)
-            )
+        near = _ONE_SLASH.match(text)
+        if near and not Path(Path(text).parts[0]).exists():  # else there is a folder of that name
+            meant = Url(f"{near[1]}://{near['rest'].removeprefix('/')}")
+            if near[1].lower() in _HERE:
+                raise UsageError(say("{url}: write it as in file:///folder/name", url=meant))
+            raise UsageError(say("{url}: write the address like this, with two slashes", url=meant))
         return Path(text)
     url = Url(text)
     rest = text[found.end() :]
