@@ -21,27 +21,9 @@ from converter import (
 from converter.engines import engine_of
 from converter.parts import Parted, ShardUnit, write_part, write_shard
 from tests.converter import plans
-from tests.converter.test_execute import Immediately, StopError
+from tests.converter.test_shards import Immediately, StopError
 
 TARGET = "m.safetensors.index.json"
-
-
-@pytest.fixture
-def source(tmp_path):
-    return plans.write_source(tmp_path / "source.pth", plans.arrays())
-
-
-@pytest.fixture
-def plan(source):
-    return plans.everything(source)
-
-
-@pytest.fixture
-def out(tmp_path):
-    """A folder for results only."""
-    folder = tmp_path / "out"
-    folder.mkdir()
-    return folder
 
 
 @pytest.fixture
